@@ -1,0 +1,416 @@
+//! The one text format of ganger: a header line of words and, if it ends in `#length`, so many
+//! bytes of payload and a line feed. The wire, the stored record and the Redis value are all frames.
+//!
+//! ```text
+//! VERB arg … name=value … [#length] LF [payload LF]
+//! ```
+//!
+//! This module knows the grammar of one frame; it knows no verb, no socket and no store.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::{BufMut, Bytes};
+
+/// Longest header line in bytes, its line feed included.
+pub const HEADER_MAX: usize = 4096;
+
+/// A frame whose grammar has been checked. Cloning it copies no bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    bytes: Bytes,
+    /// Bytes of the header line without its line feed and without the `#length` word.
+    words: u16,
+    /// Where the payload begins; 0 for none.
+    payload: u16,
+}
+
+/// How a frame begins, as far as its header line tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outline {
+    /// Bytes of the header line, its line feed included.
+    pub header: usize,
+    /// Bytes of the words, without the `#length` word and the space before it.
+    pub words: usize,
+    /// The declared length of the payload.
+    pub payload: Option<u64>,
+}
+
+impl Outline {
+    /// Checks a header line (without its line feed) against the grammar.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] names the rule that is broken; a stream that breaks one is never read further.
+    pub fn of(line: &[u8]) -> Result<Self, Malformed> {
+        if line.len() >= HEADER_MAX {
+            return Err(Malformed::HeaderTooLong);
+        }
+        check_bytes(line)?;
+        let (words, payload) = match memchr::memrchr(b' ', line) {
+            Some(space) => match line.get(space + 1..) {
+                Some([b'#', digits @ ..]) => (space, Some(length(digits)?)),
+                _ => (line.len(), None),
+            },
+            None => (line.len(), None),
+        };
+        let verb = line.get(..words).unwrap_or_default();
+        if verb.first().is_none_or(|&byte| byte == b'#') || has_early_length(verb) {
+            return Err(Malformed::Length);
+        }
+        Ok(Self { header: line.len() + 1, words, payload })
+    }
+
+    /// Bytes of the whole frame; `None` if that is more than can be counted.
+    pub fn total(&self) -> Option<usize> {
+        match self.payload {
+            None => Some(self.header),
+            Some(length) => usize::try_from(length).ok()?.checked_add(self.header)?.checked_add(1),
+        }
+    }
+}
+
+/// One form only: visible characters, single spaces between words, valid UTF-8.
+fn check_bytes(line: &[u8]) -> Result<(), Malformed> {
+    let mut previous = b' ';
+    let mut ascii = true;
+    for &byte in line {
+        if byte < b' ' || byte == 0x7f {
+            return Err(if byte == b'\r' { Malformed::CarriageReturn } else { Malformed::Control });
+        }
+        if byte == b' ' && previous == b' ' {
+            return Err(Malformed::Space);
+        }
+        ascii &= byte < 0x80;
+        previous = byte;
+    }
+    if previous == b' ' {
+        return Err(if line.is_empty() { Malformed::Empty } else { Malformed::Space });
+    }
+    if !ascii {
+        let text = std::str::from_utf8(line).map_err(|_| Malformed::Utf8)?;
+        if text.chars().any(char::is_control) {
+            return Err(Malformed::Control);
+        }
+    }
+    Ok(())
+}
+
+fn has_early_length(words: &[u8]) -> bool {
+    memchr::memmem::find(words, b" #").is_some()
+}
+
+fn length(digits: &[u8]) -> Result<u64, Malformed> {
+    number(digits).ok_or(Malformed::Length)
+}
+
+/// A plain decimal number without sign or leading zeros; `None` for anything else.
+pub fn number(digits: &[u8]) -> Option<u64> {
+    match digits {
+        [] => None,
+        [b'0', _, ..] => None,
+        _ => digits.iter().try_fold(0_u64, |number, &byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            number.checked_mul(10)?.checked_add(digit)
+        }),
+    }
+}
+
+impl Frame {
+    /// The frame that makes up `bytes`, which begin with the outlined header line.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Terminator`] if the payload is not followed by a line feed, or the bytes are
+    /// not as long as the outline says.
+    pub fn new(bytes: Bytes, outline: Outline) -> Result<Self, Malformed> {
+        if outline.total() != Some(bytes.len()) || bytes.last() != Some(&b'\n') {
+            return Err(Malformed::Terminator);
+        }
+        let narrow = |length: usize| u16::try_from(length).map_err(|_| Malformed::HeaderTooLong);
+        let payload = if outline.payload.is_some() { narrow(outline.header)? } else { 0 };
+        Ok(Self { bytes, words: narrow(outline.words)?, payload })
+    }
+
+    /// Reads a whole frame, as a store hands it back.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the bytes are not exactly one frame.
+    pub fn read(bytes: Bytes) -> Result<Self, Malformed> {
+        let end = memchr::memchr(b'\n', &bytes).ok_or(Malformed::Terminator)?;
+        let outline = Outline::of(bytes.get(..end).unwrap_or_default())?;
+        Self::new(bytes, outline)
+    }
+
+    /// The whole frame as received.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The header line without `#length`.
+    pub fn header(&self) -> &str {
+        let words = self.bytes.get(..usize::from(self.words)).unwrap_or_default();
+        std::str::from_utf8(words).unwrap_or_default()
+    }
+
+    /// The first word.
+    pub fn verb(&self) -> &str {
+        self.header().split(' ').next().unwrap_or_default()
+    }
+
+    /// The words after the verb, in order.
+    pub fn words(&self) -> Words<'_> {
+        let header = self.header();
+        let at = header.find(' ').map_or(header.len(), |space| space + 1);
+        Words { header, at }
+    }
+
+    /// The payload, if the frame has one (which may be empty).
+    pub fn payload(&self) -> Option<Bytes> {
+        (self.payload != 0).then(|| {
+            self.bytes.slice(usize::from(self.payload)..self.bytes.len().saturating_sub(1))
+        })
+    }
+
+    /// Where the payload begins in the frame's bytes; `None` without a payload.
+    pub fn payload_at(&self) -> Option<u16> {
+        (self.payload != 0).then_some(self.payload)
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.header())?;
+        match self.payload() {
+            Some(payload) => write!(f, " #{}", payload.len()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One word after the verb.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word<'a> {
+    /// A word without `=`.
+    Arg(&'a str),
+    /// `name=value`, the value still percent-encoded.
+    Option(&'a str, &'a str),
+}
+
+/// Iterates over the words of a header.
+#[derive(Clone, Debug)]
+pub struct Words<'a> {
+    header: &'a str,
+    at: usize,
+}
+
+impl<'a> Words<'a> {
+    /// Reads words from the start of a text: a state line, the options of a record.
+    pub fn of(text: &'a str) -> Self {
+        Self { header: text, at: 0 }
+    }
+
+    /// Where in the header the next word begins, in bytes.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What has not been read yet.
+    pub fn rest(&self) -> &'a str {
+        self.header.get(self.at..).unwrap_or_default()
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = Word<'a>;
+
+    fn next(&mut self) -> Option<Word<'a>> {
+        let rest = self.header.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let word = rest.split(' ').next().unwrap_or(rest);
+        self.at = (self.at + word.len() + 1).min(self.header.len());
+        Some(match word.split_once('=') {
+            Some((name, value)) => Word::Option(name, value),
+            None => Word::Arg(word),
+        })
+    }
+}
+
+/// Decodes a percent-encoded value.
+///
+/// `None` if an escape is not `%` and two hexadecimal digits, if the decoded text is not UTF-8, or
+/// if it holds a control character, which no value may hold.
+pub fn decode(value: &str) -> Option<Cow<'_, str>> {
+    if !value.contains('%') {
+        return Some(Cow::Borrowed(value));
+    }
+    let mut out = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let value = digit(bytes.next()?)? * 16 + digit(bytes.next()?)?;
+        out.push(u8::try_from(value).ok()?);
+    }
+    let text = String::from_utf8(out).ok()?;
+    (!text.chars().any(char::is_control)).then_some(Cow::Owned(text))
+}
+
+/// The one writer of frames: verb, arguments, options, payload, in that order.
+///
+/// The buffer is a growing one (`Vec<u8>`, `BytesMut`).
+#[must_use = "a frame is finished by `end` or `payload`"]
+pub struct Writer<'a, B: BufMut> {
+    out: &'a mut B,
+}
+
+impl<'a, B: BufMut> Writer<'a, B> {
+    /// Begins a frame.
+    pub fn verb(out: &'a mut B, verb: &str) -> Self {
+        out.put_slice(verb.as_bytes());
+        Self { out }
+    }
+
+    /// Appends words that are already spelled: several, with single spaces between them.
+    pub fn words(self, words: &str) -> Self {
+        if !words.is_empty() {
+            self.out.put_u8(b' ');
+            self.out.put_slice(words.as_bytes());
+        }
+        self
+    }
+
+    /// Appends an argument: a name, a word of a closed list.
+    pub fn arg(self, word: &str) -> Self {
+        debug_assert!(!word.is_empty() && !word.contains([' ', '=', '#']), "{word:?}");
+        self.words(word)
+    }
+
+    /// Appends a task's identifier.
+    pub fn id(self, id: crate::task::TaskId) -> Self {
+        self.out.put_u8(b' ');
+        self.out.put_slice(&id.text());
+        self
+    }
+
+    /// Appends a number.
+    pub fn number(self, number: u64) -> Self {
+        self.out.put_u8(b' ');
+        put_number(self.out, number);
+        self
+    }
+
+    /// Appends `name=value`, encoding the value.
+    pub fn option(self, name: &str, value: &str) -> Self {
+        put_name(self.out, name);
+        put_encoded(self.out, value);
+        self
+    }
+
+    /// Appends `name=number`.
+    pub fn option_number(self, name: &str, number: u64) -> Self {
+        put_name(self.out, name);
+        put_number(self.out, number);
+        self
+    }
+
+    /// Ends a frame that has no payload.
+    pub fn end(self) {
+        self.out.put_u8(b'\n');
+    }
+
+    /// Ends a frame with a payload.
+    pub fn payload(self, payload: &[u8]) {
+        self.out.put_slice(b" #");
+        put_number(self.out, payload.len() as u64);
+        self.out.put_u8(b'\n');
+        self.out.put_slice(payload);
+        self.out.put_u8(b'\n');
+    }
+
+    /// Ends a frame with a payload if there is one.
+    pub fn maybe_payload(self, payload: Option<&[u8]>) {
+        match payload {
+            Some(payload) => self.payload(payload),
+            None => self.end(),
+        }
+    }
+}
+
+fn put_name(out: &mut impl BufMut, name: &str) {
+    out.put_u8(b' ');
+    out.put_slice(name.as_bytes());
+    out.put_u8(b'=');
+}
+
+fn put_encoded(out: &mut impl BufMut, value: &str) {
+    let plain = |byte: u8| byte > b' ' && byte != b'%' && byte != b'=' && byte != 0x7f;
+    if value.bytes().all(plain) && !value.starts_with('#') {
+        out.put_slice(value.as_bytes());
+        return;
+    }
+    for (at, byte) in value.bytes().enumerate() {
+        if plain(byte) && !(at == 0 && byte == b'#') {
+            out.put_u8(byte);
+        } else {
+            let digit = |four: u8| b"0123456789ABCDEF".get(usize::from(four)).copied().unwrap_or(0);
+            out.put_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+}
+
+/// Appends a number in plain decimal digits.
+pub fn put_number(out: &mut impl BufMut, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        length += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    out.put_slice(digits.get(20 - length..).unwrap_or_default());
+}
+
+/// A rule of the grammar that a stream broke. What follows in the stream cannot be trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Malformed {
+    /// No line feed within the limit.
+    HeaderTooLong,
+    /// An empty line.
+    Empty,
+    /// A space at the start, at the end, or two together.
+    Space,
+    /// A carriage return; lines end in a line feed alone.
+    CarriageReturn,
+    /// Another control character.
+    Control,
+    /// Not UTF-8.
+    Utf8,
+    /// `#` not followed by a plain number, or not the last word.
+    Length,
+    /// The payload is not followed by a line feed.
+    Terminator,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HeaderTooLong => "the header line is longer than 4096 bytes",
+            Self::Empty => "an empty line is no frame",
+            Self::Space => "words are separated by exactly one space, with none at the ends",
+            Self::CarriageReturn => "lines end in LF alone, not CR LF",
+            Self::Control => "the header holds a control character",
+            Self::Utf8 => "the header is not UTF-8",
+            Self::Length => "the payload length is the last word: hash sign and plain digits",
+            Self::Terminator => "the payload is not followed by LF: its length is wrong",
+        })
+    }
+}
+
+impl std::error::Error for Malformed {}

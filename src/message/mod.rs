@@ -1,0 +1,13 @@
+//! What peers can say to each other, as plain types; how it is spelled is in [`crate::protocol`].
+//!
+//! - [`request`]: peer to scheduler.
+//! - [`reply`]: scheduler to peer, asked for or not.
+//! - [`code`]: the closed list of error codes.
+
+pub mod code;
+pub mod reply;
+pub mod request;
+
+pub use code::{Code, Severity};
+pub use reply::{Refusal, Reply};
+pub use request::{Fail, Grants, Hello, Request, Retry, Role, Submit, TaskFilter};

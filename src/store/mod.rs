@@ -1,0 +1,108 @@
+//! Where records live. The trait speaks tasks; what is behind it is a backend's own business.
+//!
+//! A store is driven by one thread, blocks as long as it must, and answers only when what it was
+//! given is durable at the level that it documents. An outcome that is not known is never answered:
+//! the store finds it out first, by sending the identical batch again.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::record::{Batch, Record};
+use crate::task::TaskId;
+
+/// Keeps records.
+pub trait Store: Send {
+    /// Hands over everything kept: tasks in ascending order of their identifiers, and the rest.
+    /// Called once, before the first commit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; what `each` refuses is [`Error::Corrupt`].
+    fn load(
+        &mut self,
+        each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<Loaded, Error>;
+
+    /// Makes a batch durable, all of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; after one the store is not used again.
+    fn commit(&mut self, batch: &Batch) -> Result<(), Error>;
+
+    /// The RESULT frame of an ended task, if it is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    fn result(&mut self, id: TaskId) -> Result<Option<Bytes>, Error>;
+
+    /// Forgets results whose time is over, and the oldest beyond the cap; a bounded piece of work.
+    /// True if there is more to do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error>;
+
+    /// Called about once a second: renews leases, measures.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    fn status(&mut self) -> Result<Status, Error>;
+
+    /// Whether batches should carry the text of events.
+    fn wants_events(&self) -> bool {
+        false
+    }
+
+    /// Ends orderly: what is pending inside is written, leases are given back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    fn close(&mut self) -> Result<(), Error>;
+}
+
+/// What a store tells when all is handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The last identifier ever issued.
+    pub last: TaskId,
+}
+
+/// How a store is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Nearly full: submissions are to be refused, all else goes on.
+    pub pressure: bool,
+    /// Bytes it holds, as far as it knows.
+    pub bytes: u64,
+    /// Bytes of results among them.
+    pub result_bytes: u64,
+}
+
+/// Why a store cannot go on. The process ends with it; a restart recovers.
+#[derive(Debug)]
+pub enum Error {
+    /// Another scheduler holds the fence.
+    Fenced(String),
+    /// What is stored is not what was stored, or not of this version.
+    Corrupt(String),
+    /// It cannot be opened or written: permissions, disk, configuration.
+    Unavailable(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fenced(text) => write!(f, "fenced: {text}"),
+            Self::Corrupt(text) => write!(f, "corrupt: {text}"),
+            Self::Unavailable(text) => write!(f, "unavailable: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
