@@ -31,6 +31,7 @@ const LAST: TableDefinition<'static, (), u64> = TableDefinition::new("last");
 pub struct Disk {
     db: Option<Database>,
     wall_ms: u64,
+    result_cap: u64,
 }
 
 impl Disk {
@@ -39,7 +40,7 @@ impl Disk {
     /// # Errors
     ///
     /// [`Error`].
-    pub fn open(dir: &Path, _options: &Options) -> Result<Self, Error> {
+    pub fn open(dir: &Path, options: &Options) -> Result<Self, Error> {
         let failed = |error: &dyn std::fmt::Display| {
             Error::Unavailable(format!("{}: {error}", dir.display()))
         };
@@ -48,7 +49,7 @@ impl Disk {
             .set_cache_size(32 << 20)
             .create(dir.join("tasks.redb"))
             .map_err(|error| failed(&error))?;
-        let disk = Self { db: Some(db), wall_ms: 0 };
+        let disk = Self { db: Some(db), wall_ms: 0, result_cap: options.result_cap };
         disk.write(|_| Ok(()))?;
         Ok(disk)
     }
@@ -126,7 +127,8 @@ impl Store for Disk {
         self.wall_ms = batch.wall_ms;
         self.write(|tables| {
             batch.writes.iter().try_for_each(|&write| tables.write(batch, write))?;
-            tables.last.insert((), batch.last.bits())?;
+            let last = tables.last.get(())?.map_or(0, |last| last.value());
+            tables.last.insert((), last.max(batch.last.bits()))?;
             Ok(())
         })
     }
@@ -144,8 +146,18 @@ impl Store for Disk {
 
     fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error> {
         self.wall_ms = wall_ms;
+        let result_cap = self.result_cap;
         self.write(|tables| {
-            tables.results.retain(|_, (until_ms, _)| until_ms > wall_ms)?;
+            let mut bytes = 0;
+            tables.results.retain(|_, (until_ms, frame)| {
+                bytes += frame.len() as u64;
+                until_ms > wall_ms
+            })?;
+            while bytes > result_cap
+                && let Some((_, frame)) = tables.results.pop_first()?
+            {
+                bytes = bytes.saturating_sub(frame.value().1.len() as u64);
+            }
             Ok(())
         })?;
         Ok(false)
