@@ -53,9 +53,12 @@ struct Changes<'v> {
     tasks: Vec<(u64, Option<&'v [u8]>)>,
     state: Vec<(u64, Option<&'v [u8]>)>,
     buried: BTreeMap<u64, Option<Buried<'v>>>,
-    lines: Vec<(Box<[u8]>, Option<&'v [u8]>)>,
+    lines: Vec<Line<'v>>,
     ended: Vec<Ended<'v>>,
 }
+
+/// The key of a named line, and the line if it does not go.
+type Line<'v> = (Box<[u8]>, Option<&'v [u8]>);
 
 struct Buried<'v> {
     line: &'v [u8],

@@ -19,6 +19,7 @@ mod layout;
 mod load;
 mod log;
 mod meta;
+mod mounts;
 mod opened;
 mod packed;
 mod results;
