@@ -1,1 +1,3 @@
 pub mod route;
+
+pub mod cost;
