@@ -2,14 +2,17 @@
 //! no sockets, no clock, no state of the scheduler.
 //!
 //! - [`codec`]: bytes to frames; every limit is checked before bytes are awaited.
+//! - [`hello`]: the first frame, and the version agreed on.
 //! - [`parse`]: frames of peers to requests.
 //! - [`render`]: replies and pushes to frames.
 
 pub mod codec;
+pub mod hello;
 pub mod parse;
 pub mod render;
 
 pub use codec::{Codec, Limits, Violation};
+pub use hello::greet;
 pub use parse::{Parsed, parse_request, parse_submit};
 pub use render::{Terms, put_ping, put_refusal, render, render_stored};
 
