@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use crate::frame::{Frame, Word, Words, decode, number};
 use crate::message::{Code, Hello, Refusal, Role};
-use crate::protocol::VERSIONS;
-use crate::protocol::parse::{SLOTS_MAX, TEXT_MAX};
+use crate::protocol::parse::SLOTS_MAX;
+use crate::protocol::{TEXT_MAX, VERSIONS};
 use crate::route::Weight;
 use crate::task::{SessionId, is_name};
 
