@@ -246,6 +246,12 @@ impl<'a> Iterator for Words<'a> {
 /// anywhere, `#` at the start), if the decoded text is not UTF-8, or if it holds a control
 /// character, which no value may hold.
 pub fn decode(value: &str) -> Option<Cow<'_, str>> {
+    unescape(value).filter(|text| !text.chars().any(char::is_control))
+}
+
+/// Decodes a percent-encoded value as [`decode`] does, but lets control characters through: for
+/// records, whose texts come from payloads.
+pub fn unescape(value: &str) -> Option<Cow<'_, str>> {
     if value.starts_with('#') || value.contains('=') {
         return None;
     }
@@ -263,8 +269,7 @@ pub fn decode(value: &str) -> Option<Cow<'_, str>> {
         let value = digit(bytes.next()?)? * 16 + digit(bytes.next()?)?;
         out.push(u8::try_from(value).ok()?);
     }
-    let text = String::from_utf8(out).ok()?;
-    (!text.chars().any(char::is_control)).then_some(Cow::Owned(text))
+    String::from_utf8(out).ok().map(Cow::Owned)
 }
 
 /// The one writer of frames: verb, arguments, options, payload, in that order.

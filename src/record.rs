@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::{Frame, Word, Words, Writer, decode, number};
+use crate::frame::{Frame, Word, Words, Writer, decode, number, unescape};
 use crate::task::{Attempt, SessionId, State, TaskId};
 
 /// The version of the record format.
@@ -329,7 +329,7 @@ impl StateLine {
             "worker" => self.worker = Some(Arc::from(text()?)),
             "reason" => self.reason = Some(text()?),
             "history" => self.history = Some(text()?),
-            "error" => self.error = Some(text()?),
+            "error" => self.error = Some(unescape(value)?.into_owned()),
             "retried" => self.retried = value == "yes",
             _ => return None,
         }
@@ -478,4 +478,67 @@ pub fn option<'a>(line: &'a str, name: &str) -> Option<&'a str> {
         Word::Option(found, value) if found == name => Some(value),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_back(line: &StateLine) -> StateLine {
+        let mut out = Vec::new();
+        line.put(&mut out);
+        StateLine::read(&out).unwrap()
+    }
+
+    #[test]
+    fn a_state_line_is_read_back_whatever_its_error_text_holds() {
+        let mut line = StateLine::new(State::Dead, 3, 2);
+        line.suspected = 1;
+        line.at_ms = 1_790_000_000_000;
+        line.session = Some(SessionId(7));
+        line.worker = Some(Arc::from("img-7"));
+        line.reason = Some("attempts".to_owned());
+        line.history = Some("1:failed:img-7,2:lost:img-8".to_owned());
+        line.retried = true;
+        for error in ["", "plain", "50 % of a=b", "#x", "line 1\n\tline 2\r\n\u{1b}[0m\u{85}", "ä"]
+        {
+            line.error = Some(error.to_owned());
+            assert_eq!(read_back(&line), line);
+        }
+    }
+
+    #[test]
+    fn result_frames_are_read_back() {
+        let id = TaskId::from_bits(12345);
+        let mut out = Vec::new();
+        put_result_done(&mut out, id, 2, "img-7", 12, 1000, 2000, b"small");
+        let frame = Frame::read(out.into()).unwrap();
+        let read = ResultFrame::read(&frame).unwrap();
+        assert_eq!((read.id, read.state, read.attempt), (id, State::Done, 2));
+        assert_eq!((read.worker, read.ms), (Some("img-7"), Some(12)));
+        assert_eq!((read.ended_ms, read.until_ms), (1000, Some(2000)));
+        assert_eq!(frame.payload().unwrap(), "small");
+
+        let mut out = Vec::new();
+        put_result_dead(&mut out, id, "poison", 3, 3, 1000, b"");
+        let frame = Frame::read(out.into()).unwrap();
+        let read = ResultFrame::read(&frame).unwrap();
+        assert_eq!((read.state, read.reason, read.used), (State::Dead, Some("poison"), Some(3)));
+        assert_eq!(frame.payload().unwrap(), "");
+
+        let mut out = Vec::new();
+        put_result_cancelled(&mut out, id, "expired", 1000);
+        let frame = Frame::read(out.into()).unwrap();
+        let read = ResultFrame::read(&frame).unwrap();
+        assert_eq!((read.state, read.reason), (State::Cancelled, Some("expired")));
+        assert_eq!((frame.payload(), read.until_ms), (None, None));
+    }
+
+    #[test]
+    fn what_is_no_result_is_refused() {
+        for text in ["OK\n", "RESULT\n", "RESULT 0000000000001 ready\n", "RESULT x done\n"] {
+            let frame = Frame::read(text.into()).unwrap();
+            assert!(ResultFrame::read(&frame).is_err(), "{text}");
+        }
+    }
 }
