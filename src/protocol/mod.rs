@@ -23,6 +23,9 @@ pub mod render;
 pub mod submit;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Answer, read_frame};
 pub use ask::{Attempts, Submission, put_done, put_hello, put_request};
 pub use codec::{Codec, Limits, Violation};
