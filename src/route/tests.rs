@@ -22,7 +22,8 @@ fn ring_of(names: &[String]) -> Ring {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).unwrap() as u8).collect();
+    let digits: Vec<u8> =
+        text.chars().map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap()).collect();
     digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect()
 }
 
@@ -80,7 +81,9 @@ fn check_ring(keys: &[(Vec<u8>, &Value)], expected: &Value) {
 }
 
 /// One call of [`Ring::change`]: who leaves, and who joins with which weight in thousandths.
-fn changes() -> impl Strategy<Value = Vec<(Vec<u32>, Vec<(u32, u32)>)>> {
+type Change = (Vec<u32>, Vec<(u32, u32)>);
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
     let leave = prop::collection::vec(0..12u32, 0..4);
     let join = prop::collection::vec((0..12u32, 0..3000u32), 0..4);
     prop::collection::vec((leave, join), 1..12)
