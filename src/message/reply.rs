@@ -1,6 +1,5 @@
 //! Scheduler to peer: what the core wants said, asked for or not.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::message::Code;
@@ -70,17 +69,17 @@ pub struct Refusal {
     /// `min=` and `max=`: the versions that are spoken; with [`Code::Version`] only.
     pub versions: Option<(u32, u32)>,
     /// For people; no word starts with `#` or holds `=`.
-    pub text: Cow<'static, str>,
+    pub text: String,
 }
 
 impl Refusal {
     /// A refusal without options.
-    pub fn new(code: Code, text: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
         Self { code, retry_ms: None, versions: None, text: text.into() }
     }
 
     /// A refusal that says when to try again.
-    pub fn later(code: Code, retry_ms: u64, text: impl Into<Cow<'static, str>>) -> Self {
+    pub fn later(code: Code, retry_ms: u64, text: impl Into<String>) -> Self {
         Self { retry_ms: Some(retry_ms), ..Self::new(code, text) }
     }
 }

@@ -1,7 +1,5 @@
 //! The words of a request's header, taken one after another and checked as they are taken.
 
-use std::borrow::Cow;
-
 use crate::frame::{decode, number};
 use crate::message::{Code, Refusal, Slice};
 use crate::protocol::TEXT_MAX;
@@ -192,8 +190,8 @@ impl<'a> Item<'a> {
     pub(super) fn unknown(self) -> Refusal {
         // A name of the alphabet is safe to repeat; anything else is not repeated.
         let text = match self.name_text().filter(|name| is_name(name)) {
-            Some(name) => format!("{name} is no option of this verb").into(),
-            None => Cow::Borrowed("no option of this verb"),
+            Some(name) => format!("{name} is no option of this verb"),
+            None => "no option of this verb".to_owned(),
         };
         Refusal::new(Code::UnknownOption, text)
     }
@@ -203,6 +201,6 @@ pub(super) fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-pub(super) fn bad(text: impl Into<Cow<'static, str>>) -> Refusal {
+pub(super) fn bad(text: impl Into<String>) -> Refusal {
     Refusal::new(Code::BadValue, text)
 }
