@@ -202,7 +202,8 @@ impl Core {
             };
         }
         let known = self.queue_names.find(name).and_then(|name| self.queues.find(name));
-        let mut policy = known.map_or_else(Policy::default, |queue| self.queues.queue(queue).policy);
+        let mut policy =
+            known.map_or_else(Policy::default, |queue| self.queues.queue(queue).policy);
         for (option, value) in policies {
             let value = decode(value).unwrap_or_default();
             if let Err(text) = policy.set(option, &value) {
@@ -228,6 +229,9 @@ impl Core {
         }
         for class in queue.classes.clone() {
             self.queues.class_mut(class).keyed = policy.is_keyed();
+            for pool in self.queues.class(class).pools.clone() {
+                self.workers.pools.at_mut(pool).keyed.remove(&class);
+            }
             self.choose_members(class);
             self.unsort(class);
         }

@@ -110,7 +110,11 @@ impl Core {
     /// Tells the pools which task is the first of an unkeyed class.
     pub(super) fn list_head(&mut self, number: u32) {
         let class = self.queues.class_mut(number);
-        let first = class.line.first(|place| holds(&self.tasks, place, NOBODY));
+        let first = if class.keyed {
+            None
+        } else {
+            class.line.first(|place| holds(&self.tasks, place, NOBODY))
+        };
         let head = first.map(|place| (place.key, place.id));
         let was = std::mem::replace(&mut class.listed, head);
         if was == head {
@@ -154,7 +158,9 @@ impl Core {
         let now_us = self.now.mono_us;
         let session = self.workers.sessions.at_mut(worker);
         let task = self.tasks.at(slot);
-        let Phase::Ready { since_us, .. } = task.phase else { unreachable!("only ready is leased") };
+        let Phase::Ready { since_us, .. } = task.phase else {
+            unreachable!("only ready is leased")
+        };
         let place = u32::try_from(session.leases.len()).unwrap_or(u32::MAX);
         task.attempt += 1;
         task.phase = Phase::Leased { since_us: now_us, worker, place };

@@ -107,7 +107,9 @@ impl Stored {
         let entry = Entry::unknown();
         let mut read = Self { session: SessionId::default(), credential: 0, entry };
         for word in Words::of(line) {
-            let Word::Option(name, value) = word else { return Err(format!("{word:?} in {line:?}")) };
+            let Word::Option(name, value) = word else {
+                return Err(format!("{word:?} in {line:?}"));
+            };
             read.set(name, value).ok_or_else(|| format!("{name} in {line:?}"))?;
         }
         Ok(read)

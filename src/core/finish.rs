@@ -113,7 +113,8 @@ impl Core {
             self.workers.refresh(worker);
             if let Some(other) = other {
                 let us = self.now.mono_us;
-                let phase = Phase::Ready { since_us: us, lined_us: us, owner: super::dispatch::NOBODY };
+                let phase =
+                    Phase::Ready { since_us: us, lined_us: us, owner: super::dispatch::NOBODY };
                 self.tasks.at(slot).phase = phase;
                 self.move_count(class, State::Leased, State::Ready);
                 return self.lease(slot, other, fx);
@@ -140,13 +141,7 @@ impl Core {
         (its && task.attempt == attempt).then_some((slot, worker))
     }
 
-    fn answered(
-        &mut self,
-        peer: Peer,
-        id: TaskId,
-        attempt: Attempt,
-        fx: &mut Effects,
-    ) -> Answered {
+    fn answered(&mut self, peer: Peer, id: TaskId, attempt: Attempt, fx: &mut Effects) -> Answered {
         if let Some((slot, worker)) = self.lease_of(peer, id, attempt) {
             return Answered::Lease { slot, worker };
         }

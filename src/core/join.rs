@@ -32,7 +32,7 @@ impl Core {
         fx: &mut Effects,
     ) {
         if hello.role != Role::Worker {
-            self.workers.connect(peer, hello.role, None);
+            self.workers.connect(peer, None);
             return fx.send(peer, Reply::Welcome { session: fresh, resumed: false });
         }
         let name = self.worker_names.number(&hello.name);
@@ -53,7 +53,7 @@ impl Core {
             self.supersede(older, fx);
         }
         let worker = self.new_session(peer, name, hello, fresh, credential);
-        self.workers.connect(peer, Role::Worker, Some(worker));
+        self.workers.connect(peer, Some(worker));
         fx.send(peer, Reply::Welcome { session: fresh, resumed: false });
         self.place(worker);
         self.write_worker(worker, fx);
@@ -91,7 +91,7 @@ impl Core {
         let (id, name, price) = (session.session, session.name, session.entry.price);
         let mut leases = session.leases.clone();
         self.costs.set_price(&self.worker_names.name(name), price);
-        self.workers.connect(peer, Role::Worker, Some(worker));
+        self.workers.connect(peer, Some(worker));
         fx.send(peer, Reply::Welcome { session: id, resumed: true });
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
         for slot in leases {
@@ -170,7 +170,8 @@ impl Core {
         let (kinds, queues) = (numbers(&entry.kinds, false), numbers(&entry.queues, true));
         let mut tags = entry.tags.clone();
         tags.sort();
-        let limit = entry.payload_max.unwrap_or(u64::MAX).min(self.settings.payload_max.max(1 << 26));
+        let limit =
+            entry.payload_max.unwrap_or(u64::MAX).min(self.settings.payload_max.max(1 << 26));
         Ability { kinds, queues, tags, size: size_of_limit(limit) }
     }
 
@@ -207,10 +208,10 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         let name = session.name;
         let Some((number, place)) = session.pool.take() else { return };
+        self.member_changed(name);
         let pool = self.workers.pools.at_mut(number);
         pool.members.remove(place);
         pool.free.set(place, Weight::ZERO);
-        self.member_changed(name);
         if pool.members.len() > 0 {
             return;
         }

@@ -36,9 +36,9 @@ impl Core {
     fn free_owner(&self, class: u32, owner: u32) -> Option<u32> {
         let worker = self.workers.by_name(owner)?;
         let session = self.workers.sessions.get(worker)?;
-        let able = session.pool.is_some_and(|(pool, _)| {
-            self.queues.class(class).pools.binary_search(&pool).is_ok()
-        });
+        let able = session
+            .pool
+            .is_some_and(|(pool, _)| self.queues.class(class).pools.binary_search(&pool).is_ok());
         (able && session.is_free()).then_some(worker)
     }
 

@@ -89,7 +89,8 @@ impl Core {
     fn new_members(&mut self, pools: Vec<u32>) -> u32 {
         let mut members = Members { pools, ring: Ring::new(), sorted: Vec::new() };
         let sessions = self.workers.sessions.iter();
-        let names = sessions.map(|(_, worker)| worker.name).collect::<std::collections::BTreeSet<_>>();
+        let names =
+            sessions.map(|(_, worker)| worker.name).collect::<std::collections::BTreeSet<_>>();
         let changes = self.member_changes(&members, names.into_iter());
         members.change(&changes);
         self.members.insert(members)
@@ -113,7 +114,8 @@ impl Core {
             let session = session.and_then(|session| self.workers.sessions.get(session));
             let session = session.filter(|session| session.is_member());
             let able = |pool: u32| members.pools.binary_search(&pool).is_ok();
-            let session = session.filter(|session| session.pool.is_some_and(|(pool, _)| able(pool)));
+            let session =
+                session.filter(|session| session.pool.is_some_and(|(pool, _)| able(pool)));
             let (name, weight) = (self.worker_names.name(number), session.map(|s| s.entry.weight));
             if members.weight(&name) != weight {
                 changes.push((number, name, weight));

@@ -109,9 +109,10 @@ impl Core {
 
     /// The class of a task, made if it is the first; `None` where there are too many.
     pub(super) fn class_of(&mut self, submit: &Submit) -> Option<u32> {
-        let payload = submit.frame.payload_at().map_or(0, |at| {
-            submit.frame.bytes().len().saturating_sub(usize::from(at)) as u64
-        });
+        let payload = submit
+            .frame
+            .payload_at()
+            .map_or(0, |at| submit.frame.bytes().len().saturating_sub(usize::from(at)) as u64);
         let size = size_of_payload(payload.saturating_sub(1));
         if let Some(queue) = self.queue_names.find(submit.queue()).and_then(|n| self.queues.find(n))
             && let Some(kind) = self.kinds.find(submit.kind())

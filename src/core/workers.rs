@@ -10,7 +10,6 @@ use crate::core::entry::Entry;
 use crate::core::event::Peer;
 use crate::core::slots::Slots;
 use crate::cost::Pair;
-use crate::message::Role;
 use crate::route::{Weight, Weighted};
 use crate::task::{Attempt, SessionId, TaskId};
 
@@ -18,7 +17,6 @@ use crate::task::{Attempt, SessionId, TaskId};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Connection {
     pub(super) serial: u32,
-    pub(super) role: Role,
     /// The worker's session.
     pub(super) worker: Option<u32>,
     /// RESULT pushes that it waits for.
@@ -157,14 +155,14 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn connect(&mut self, peer: Peer, role: Role, worker: Option<u32>) {
+    pub(super) fn connect(&mut self, peer: Peer, worker: Option<u32>) {
         let index = peer.index as usize;
         if self.connections.len() <= index {
             self.connections.resize(index + 1, None);
         }
         if let Some(slot) = self.connections.get_mut(index) {
             let serial = peer.serial;
-            *slot = Some(Connection { serial, role, worker, watching: 0, half_closed: false });
+            *slot = Some(Connection { serial, worker, watching: 0, half_closed: false });
         }
     }
 
@@ -205,6 +203,14 @@ impl Workers {
             self.by_name.insert(name, number);
         }
         number
+    }
+
+    /// The entry of a session of which only leases were known is here.
+    pub(super) fn complete(&mut self, number: u32, found: Worker) {
+        self.by_name.insert(found.name, number);
+        let known = self.sessions.at_mut(number);
+        let serial = known.serial;
+        *known = Worker { serial, ..found };
     }
 
     pub(super) fn remove(&mut self, number: u32) -> Option<Worker> {
@@ -271,8 +277,11 @@ impl Workers {
 
     /// Sessions in the order of their names.
     pub(super) fn by_names(&self, names: &crate::core::names::Names) -> Vec<(Arc<str>, u32)> {
-        let mut named: Vec<_> =
-            self.sessions.iter().map(|(number, worker)| (names.name(worker.name), number)).collect();
+        let mut named: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|(number, worker)| (names.name(worker.name), number))
+            .collect();
         named.sort();
         named
     }
