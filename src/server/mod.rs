@@ -1,1 +1,3 @@
-//! Being laid out.
+//! The shell around the core: sockets, the clock, the store's thread.
+
+pub mod engine;
