@@ -4,7 +4,9 @@
 //! - `protocol_text`: what protocol.md says is what the code says.
 //! - `store`: every backend, one suite.
 //! - `support`: schedulers and peers for the others.
+//! - `tidy`: the repository keeps its own rules.
 //! - `transcripts`: the conversations of protocol.md, parsed and run.
+//! - `wire`: bad input at the socket.
 #![allow(
     clippy::unwrap_used,
     reason = "in a test, panicking is how a failure is told, in helpers too"
@@ -14,4 +16,6 @@ mod fuzz_corpus;
 mod protocol_text;
 mod store;
 mod support;
+mod tidy;
 mod transcripts;
+mod wire;
