@@ -151,6 +151,11 @@ impl Engine {
         Some(std::mem::replace(&mut self.pending, self.spare.take().unwrap_or_default()))
     }
 
+    /// Whether a turn is in the store's hands.
+    pub fn is_committing(&self) -> bool {
+        self.committing
+    }
+
     /// Hands the frames of a turn over, now that its batch is durable.
     pub fn deliver(&mut self, mut turn: Turn, now: Now, out: &mut dyn Outboxes) {
         self.committing = false;
