@@ -1,6 +1,7 @@
 //! The program and the library from outside, one binary: a module per subject.
 //!
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
+//! - `protocol_md`: the conversations of protocol.md, held with schedulers.
 //! - `protocol_text`: what protocol.md says is what the code says.
 //! - `store`: every backend, one suite.
 //! - `support`: schedulers and peers for the others.
@@ -9,10 +10,12 @@
 //! - `wire`: bad input at the socket.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "in a test, panicking is how a failure is told, in helpers too"
 )]
 
 mod fuzz_corpus;
+mod protocol_md;
 mod protocol_text;
 mod store;
 mod support;
