@@ -7,7 +7,11 @@
 )]
 
 mod conformance;
+mod crash;
+mod damage;
 mod disk;
+mod history;
 mod memory;
 mod model;
+mod storage;
 mod workload;
