@@ -4,6 +4,8 @@
 //! given is durable at the level that it documents. An outcome that is not known is never answered:
 //! the store finds it out first, by sending the identical batch again.
 
+pub mod redis;
+
 use std::fmt;
 
 use bytes::Bytes;
