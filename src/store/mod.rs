@@ -4,8 +4,6 @@
 //! given is durable at the level that it documents. An outcome that is not known is never answered:
 //! the store finds it out first, by sending the identical batch again.
 
-pub mod redis;
-
 use std::fmt;
 use std::path::Path;
 
@@ -16,6 +14,7 @@ use crate::task::TaskId;
 
 pub mod disk;
 pub mod memory;
+pub mod redis;
 
 /// Bytes of results that are kept unless told otherwise: 1 GiB.
 pub const RESULT_CAP: u64 = 1 << 30;

@@ -1,3 +1,4 @@
 //! Integration tests, one binary: a module per subject.
 
 mod store;
+mod support;

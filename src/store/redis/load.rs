@@ -11,15 +11,12 @@ use super::failure::Failure;
 use super::fence::Fence;
 use super::keys::{Key, Keys};
 use super::results::Buckets;
+use super::scan::{Page, next_count};
 use super::scripts::Scripts;
 use crate::record::Record;
 use crate::store::Error;
 use crate::task::TaskId;
 
-/// Bytes that a page should have.
-const PAGE_BYTES: usize = 1 << 20;
-/// Fields of a page: the first one, and the bounds of the others.
-const PAGE_FIELDS: (usize, usize, usize) = (200, 10, 5000);
 /// Names whose lines are asked for at once.
 const NAMES_AT_ONCE: usize = 500;
 
@@ -160,24 +157,21 @@ impl<'a> Reader<'a> {
         scan: &str,
         mut each: impl FnMut(Vec<Vec<u8>>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let (mut count, least, most) = PAGE_FIELDS;
+        let mut count = next_count(None);
         let mut cursor = "0".to_owned();
         loop {
             let wanted = count.to_string();
             let args = [key.name.as_bytes(), cursor.as_bytes(), b"COUNT", wanted.as_bytes()];
             let reply = self.link.ask(&packed(scan, &args)).map_err(|failure| wrong(failure, key))?;
-            let (next, page): (String, Vec<Vec<u8>>) =
-                redis::from_redis_value(reply).map_err(Failure::garbled)?;
-            let bytes: usize = page.iter().map(Vec::len).sum();
-            if bytes > 0 {
-                count = (count * PAGE_BYTES / bytes).clamp(least, most);
-            }
-            self.read += page.len();
-            each(page)?;
-            if next == "0" {
+            let page = Page::read(reply).map_err(Failure::garbled)?;
+            count = next_count(Some((count, page.bytes())));
+            self.read += page.texts.len();
+            let last = page.is_last();
+            each(page.texts)?;
+            if last {
                 return Ok(());
             }
-            cursor = next;
+            cursor = page.cursor;
             self.renew_in_time()?;
         }
     }

@@ -10,7 +10,7 @@
 //! - `options`, what the store is told; `keys`, every key; `scripts` and `lua/`, every script
 //! - `connect`, `failure`, `patience`, `checks`: one request, what can go wrong, until it is known
 //! - `fence`, `acquire`: who may write; `changes`, `plan`: a batch as commands
-//! - `load`, `results`: reading it back, forgetting results
+//! - `scan`, `load`: reading it back; `results`, `sweep`: keeping and forgetting results
 
 mod acquire;
 mod changes;
@@ -24,7 +24,9 @@ mod options;
 mod patience;
 mod plan;
 mod results;
+mod scan;
 mod scripts;
+mod sweep;
 
 use std::time::Duration;
 
@@ -41,6 +43,7 @@ use self::patience::insist;
 use self::plan::{Head, Plan};
 use self::results::Buckets;
 use self::scripts::Scripts;
+use self::sweep::Sweeper;
 use crate::record::{Batch, Record};
 use crate::store::{Error, Loaded, Status, Store};
 use crate::task::TaskId;
@@ -61,6 +64,7 @@ pub struct Redis {
     fence: Option<Fence>,
     last: TaskId,
     buckets: Buckets,
+    sweeper: Sweeper,
     hosts: Hosts,
     /// The latest wall time that we were told, in Unix milliseconds.
     wall_ms: u64,
@@ -81,6 +85,7 @@ impl Redis {
             fence: None,
             last: TaskId::default(),
             buckets: Buckets::default(),
+            sweeper: Sweeper::default(),
             hosts: Hosts::new(),
             wall_ms: 0,
             status: Status::default(),
@@ -151,7 +156,7 @@ impl Store for Redis {
     fn commit(&mut self, batch: &Batch) -> Result<(), Error> {
         self.wall_ms = batch.wall_ms;
         let plan = changes::plan(batch, &self.keys, &mut self.buckets, &mut self.hosts);
-        self.carry_out(&plan, batch.last, &batch.events)
+        self.carry_out(&plan, batch.last.max(self.last), &batch.events)
     }
 
     fn result(&mut self, id: TaskId) -> Result<Option<Bytes>, Error> {
@@ -166,10 +171,12 @@ impl Store for Redis {
     fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error> {
         self.wall_ms = wall_ms;
         let cap = self.options.result_bytes_max;
-        if let Some(plan) = self.buckets.sweep(&self.keys, wall_ms, cap) {
+        let (link, keys, buckets) = (&mut self.link, &self.keys, &mut self.buckets);
+        let plan = self.sweeper.plan(link, keys, buckets, wall_ms, cap)?;
+        if !plan.is_empty() {
             self.carry_out(&plan, self.last, b"")?;
         }
-        Ok(self.buckets.is_due(wall_ms, cap))
+        Ok(self.sweeper.is_due(&self.buckets, wall_ms, cap))
     }
 
     /// Never waits for a Redis that is away: the last figures then.

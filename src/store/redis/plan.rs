@@ -92,6 +92,11 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// Adds a command that has no arguments but its key.
     pub(super) fn bare(&mut self, command: &'static str, key: &Key) {
         self.step(command, key, 0);

@@ -4,16 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::keys::{Bucket, Keys};
-use super::plan::{Arg, Plan};
+use super::plan::Plan;
 use crate::record::option;
 use crate::task::TaskId;
 
 /// Redis forgets a bucket by itself so long after its last result is over, in milliseconds: for
 /// when no scheduler ever comes back to sweep. Long, because Redis's clock may not be ours.
 const BACKSTOP_MS: u64 = 24 * 3600 * 1000;
-/// Buckets that one sweep unlinks.
-const SWEEP_MAX: usize = 16;
-
 /// The buckets that exist.
 #[derive(Default, Debug)]
 pub(super) struct Buckets {
@@ -37,7 +34,7 @@ impl Buckets {
 
     /// Counts a result in.
     pub(super) fn add(&mut self, bucket: Bucket, frame: usize, until_ms: u64) {
-        let bytes = (frame + TaskId::LEN) as u64;
+        let bytes = cost(frame);
         let held = self.of.entry(bucket).or_default();
         held.until_ms = held.until_ms.max(until_ms);
         held.bytes += bytes;
@@ -68,39 +65,41 @@ impl Buckets {
         Ok(())
     }
 
-    /// Plans to unlink buckets that are over, and the oldest beyond the cap. None if there are none.
-    pub(super) fn sweep<'a>(&mut self, keys: &Keys, wall_ms: u64, cap: u64) -> Option<Plan<'a>> {
-        let gone = self.take_over(wall_ms, cap);
-        if gone.is_empty() {
-            return None;
-        }
-        let mut plan = Plan::default();
-        for &bucket in &gone {
-            plan.bare("UNLINK", &keys.results(bucket));
-        }
-        let fields = gone.iter().map(|bucket| Arg::from(bucket.text().to_owned()));
-        plan.command("HDEL", &keys.buckets(), fields);
-        Some(plan)
+    /// The buckets whose last result is over, oldest first.
+    pub(super) fn over(&self, wall_ms: u64) -> impl Iterator<Item = Bucket> {
+        self.of.iter().filter(move |(_, held)| held.until_ms <= wall_ms).map(|(&bucket, _)| bucket)
     }
 
-    /// Whether [`Buckets::sweep`] would find more.
-    pub(super) fn is_due(&self, wall_ms: u64, cap: u64) -> bool {
-        self.bytes > cap || self.of.values().any(|held| held.until_ms <= wall_ms)
+    /// The oldest bucket and its bytes.
+    pub(super) fn oldest(&self) -> Option<(Bucket, u64)> {
+        self.of.first_key_value().map(|(&bucket, held)| (bucket, held.bytes))
     }
 
-    fn take_over(&mut self, wall_ms: u64, cap: u64) -> Vec<Bucket> {
-        let mut gone = Vec::new();
-        let mut bytes = self.bytes;
-        for (&bucket, held) in &self.of {
-            if gone.len() < SWEEP_MAX && (held.until_ms <= wall_ms || bytes > cap) {
-                gone.push(bucket);
-                bytes -= held.bytes;
-            }
-        }
-        self.bytes = bytes;
-        self.of.retain(|bucket, _| !gone.contains(bucket));
-        gone
+    /// Bytes of a bucket.
+    pub(super) fn bytes_of(&self, bucket: Bucket) -> u64 {
+        self.of.get(&bucket).map_or(0, |held| held.bytes)
     }
+
+    /// Corrects what a bucket holds.
+    pub(super) fn set_bytes(&mut self, bucket: Bucket, bytes: u64) {
+        if let Some(held) = self.of.get_mut(&bucket) {
+            self.bytes = self.bytes - held.bytes + bytes;
+            held.bytes = bytes;
+        }
+    }
+
+    /// Forgets a bucket, in the plan and here.
+    pub(super) fn unlink(&mut self, plan: &mut Plan<'_>, keys: &Keys, bucket: Bucket) {
+        self.set_bytes(bucket, 0);
+        self.of.remove(&bucket);
+        plan.bare("UNLINK", &keys.results(bucket));
+        plan.command("HDEL", &keys.buckets(), [bucket.text().to_owned().into()]);
+    }
+}
+
+/// What a result takes, as it is counted.
+pub(super) fn cost(frame: usize) -> u64 {
+    (frame + TaskId::LEN) as u64
 }
 
 /// Whether the time of a RESULT frame is over at a wall time.
@@ -115,21 +114,18 @@ pub(super) fn is_over(frame: &[u8], wall_ms: u64) -> bool {
 mod tests {
     use super::*;
 
-    fn bucket(number: u64) -> Bucket {
-        Bucket::of(TaskId::from_bits(number << 40))
-    }
-
     #[test]
-    fn buckets_that_are_over_go_and_then_the_oldest_beyond_the_cap() {
+    fn bytes_are_counted_by_bucket_and_together() {
         let mut buckets = Buckets::default();
-        for (number, until) in [(1, 100), (2, 900), (3, 50), (4, 900)] {
+        let bucket = |number: u64| Bucket::of(TaskId::from_bits(number << 40));
+        for (number, until) in [(1, 100), (2, 900), (3, 50), (3, 40)] {
             buckets.add(bucket(number), 87, until);
         }
-        assert!(buckets.is_due(100, 1000) && !buckets.is_due(49, 1000));
-        assert_eq!(buckets.take_over(100, 1000), [bucket(1), bucket(3)]);
-        assert_eq!((buckets.bytes(), buckets.is_due(100, 199)), (200, true));
-        assert_eq!(buckets.take_over(100, 199), [bucket(2)]);
-        assert!(!buckets.is_due(100, 199));
+        assert_eq!(buckets.over(99).collect::<Vec<_>>(), [bucket(3)]);
+        assert_eq!((buckets.bytes(), buckets.oldest()), (400, Some((bucket(1), 100))));
+        buckets.unlink(&mut Plan::default(), &Keys::new(0), bucket(1));
+        buckets.set_bytes(bucket(3), 150);
+        assert_eq!((buckets.bytes(), buckets.oldest()), (250, Some((bucket(2), 100))));
     }
 
     #[test]

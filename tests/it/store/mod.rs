@@ -10,4 +10,5 @@ mod conformance;
 mod disk;
 mod memory;
 mod model;
+mod redis;
 mod workload;

@@ -1,0 +1,150 @@
+//! Forgetting results: whole buckets where their time is over, and the oldest results beyond the
+//! cap.
+//!
+//! The oldest of a bucket are not known without reading it, so a bucket that is cut is read first,
+//! a page for each call, and then cut from that list until it is used up.
+
+use super::connect::{Link, packed};
+use super::failure::Failure;
+use super::keys::{Bucket, Keys};
+use super::patience::insist;
+use super::plan::{Arg, Plan};
+use super::results::{Buckets, cost};
+use super::scan::{Page, next_count};
+use crate::store::Error;
+use crate::task::TaskId;
+
+/// Buckets that one call unlinks.
+const UNLINK_MAX: usize = 16;
+/// Results that one call cuts.
+const CUT_MAX: usize = 1000;
+
+/// What is being cut, and how far.
+#[derive(Default)]
+pub(super) struct Sweeper {
+    cutting: Option<Cut>,
+}
+
+/// A bucket that is read, and then cut.
+struct Cut {
+    bucket: Bucket,
+    /// Where to read on; none when all is read.
+    cursor: Option<(String, usize)>,
+    /// What the bucket counted when reading began.
+    counted: u64,
+    /// Results and what they take; when all is read, the oldest last.
+    list: Vec<(TaskId, u64)>,
+}
+
+impl Sweeper {
+    /// Whether there is something to forget.
+    pub(super) fn is_due(&self, buckets: &Buckets, wall_ms: u64, cap: u64) -> bool {
+        buckets.bytes() > cap || buckets.over(wall_ms).next().is_some()
+    }
+
+    /// Plans a bounded piece of work; an empty plan if this piece only read.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    pub(super) fn plan(
+        &mut self,
+        link: &mut Link,
+        keys: &Keys,
+        buckets: &mut Buckets,
+        wall_ms: u64,
+        cap: u64,
+    ) -> Result<Plan<'static>, Error> {
+        let mut plan = Plan::default();
+        let over: Vec<Bucket> = buckets.over(wall_ms).take(UNLINK_MAX).collect();
+        for &bucket in &over {
+            buckets.unlink(&mut plan, keys, bucket);
+        }
+        // An eighth at once, so that a store at its cap is not cut for every single result.
+        let goal = cap - cap / 8;
+        if let (true, Some((oldest, bytes))) = (buckets.bytes() > cap, buckets.oldest()) {
+            if buckets.bytes() - bytes >= goal {
+                buckets.unlink(&mut plan, keys, oldest);
+            } else {
+                self.cut(link, keys, buckets, oldest, goal, &mut plan)?;
+            }
+        }
+        Ok(plan)
+    }
+
+    fn cut(
+        &mut self,
+        link: &mut Link,
+        keys: &Keys,
+        buckets: &mut Buckets,
+        oldest: Bucket,
+        goal: u64,
+        plan: &mut Plan<'static>,
+    ) -> Result<(), Error> {
+        let begun = self.cutting.take().filter(|cut| cut.bucket == oldest);
+        let mut cut = begun.unwrap_or_else(|| Cut::new(oldest, buckets));
+        if cut.cursor.is_some() {
+            cut.read(link, keys, buckets)?;
+            self.cutting = Some(cut);
+        } else if cut.list.is_empty() {
+            // Nothing is there any more: Redis forgot the bucket by itself.
+            buckets.unlink(plan, keys, oldest);
+        } else {
+            cut.cut(keys, buckets, goal, plan);
+            self.cutting = Some(cut).filter(|cut| !cut.list.is_empty());
+        }
+        Ok(())
+    }
+}
+
+impl Cut {
+    fn new(bucket: Bucket, buckets: &Buckets) -> Self {
+        let cursor = Some(("0".to_owned(), next_count(None)));
+        Self { bucket, cursor, counted: buckets.bytes_of(bucket), list: Vec::new() }
+    }
+
+    /// Reads a page. What comes in meanwhile may be missed; it is among the newest.
+    fn read(&mut self, link: &mut Link, keys: &Keys, buckets: &mut Buckets) -> Result<(), Error> {
+        let Some((cursor, count)) = self.cursor.take() else { return Ok(()) };
+        let (key, wanted) = (keys.results(self.bucket).name, count.to_string());
+        let args = [key.as_bytes(), cursor.as_bytes(), b"COUNT", wanted.as_bytes()];
+        let request = packed("HSCAN", &args);
+        let page = insist(link, "reading results", None, |link| {
+            Page::read(link.ask(&request)?).map_err(Failure::garbled)
+        })?;
+        for pair in page.texts.chunks_exact(2) {
+            let [id, frame] = pair else { continue };
+            if let Some(id) = TaskId::parse(id) {
+                self.list.push((id, cost(frame.len())));
+            }
+        }
+        if page.is_last() {
+            self.arrange(buckets);
+        } else {
+            let count = next_count(Some((count, page.bytes())));
+            self.cursor = Some((page.cursor, count));
+        }
+        Ok(())
+    }
+
+    /// All is read: the list is brought in order, and the bucket's count put right by it.
+    fn arrange(&mut self, buckets: &mut Buckets) {
+        self.list.sort_unstable_by(|a, b| b.cmp(a));
+        self.list.dedup_by_key(|&mut (id, _)| id);
+        let read: u64 = self.list.iter().map(|&(_, bytes)| bytes).sum();
+        let since = buckets.bytes_of(self.bucket).saturating_sub(self.counted);
+        buckets.set_bytes(self.bucket, read + since);
+    }
+
+    fn cut(&mut self, keys: &Keys, buckets: &mut Buckets, goal: u64, plan: &mut Plan<'static>) {
+        let mut gone = Vec::new();
+        while gone.len() < CUT_MAX && buckets.bytes() > goal {
+            let Some((id, bytes)) = self.list.pop() else { break };
+            let left = buckets.bytes_of(self.bucket).saturating_sub(bytes);
+            buckets.set_bytes(self.bucket, left);
+            gone.push(Arg::from(id));
+        }
+        plan.command("HDEL", &keys.results(self.bucket), gone);
+        buckets.put(plan, keys, self.bucket);
+    }
+}
