@@ -148,10 +148,14 @@ impl Frame {
         &self.bytes
     }
 
+    /// The header line without `#length`, as bytes. They are known to be UTF-8.
+    pub fn line(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.words)).unwrap_or_default()
+    }
+
     /// The header line without `#length`.
     pub fn header(&self) -> &str {
-        let words = self.bytes.get(..usize::from(self.words)).unwrap_or_default();
-        std::str::from_utf8(words).unwrap_or_default()
+        std::str::from_utf8(self.line()).unwrap_or_default()
     }
 
     /// The first word.
@@ -238,9 +242,19 @@ impl<'a> Iterator for Words<'a> {
 
 /// Decodes a percent-encoded value.
 ///
-/// `None` if an escape is not `%` and two hexadecimal digits, if the decoded text is not UTF-8, or
-/// if it holds a control character, which no value may hold.
+/// `None` if an escape is not `%` and two hexadecimal digits, if what must be encoded is not (`=`
+/// anywhere, `#` at the start), if the decoded text is not UTF-8, or if it holds a control
+/// character, which no value may hold.
 pub fn decode(value: &str) -> Option<Cow<'_, str>> {
+    unescape(value).filter(|text| !text.chars().any(char::is_control))
+}
+
+/// Decodes a percent-encoded value as [`decode`] does, but lets control characters through: for
+/// records, whose texts come from payloads.
+pub fn unescape(value: &str) -> Option<Cow<'_, str>> {
+    if value.starts_with('#') || value.contains('=') {
+        return None;
+    }
     if !value.contains('%') {
         return Some(Cow::Borrowed(value));
     }
@@ -255,8 +269,7 @@ pub fn decode(value: &str) -> Option<Cow<'_, str>> {
         let value = digit(bytes.next()?)? * 16 + digit(bytes.next()?)?;
         out.push(u8::try_from(value).ok()?);
     }
-    let text = String::from_utf8(out).ok()?;
-    (!text.chars().any(char::is_control)).then_some(Cow::Owned(text))
+    String::from_utf8(out).ok().map(Cow::Owned)
 }
 
 /// The one writer of frames: verb, arguments, options, payload, in that order.

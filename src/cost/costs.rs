@@ -60,6 +60,11 @@ impl Costs {
         Costs::default()
     }
 
+    /// Whether the next flush has anything to look at.
+    pub fn is_changed(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The handle of a pair, which thereby gets a row, if need be [`OTHER`]'s. The row is published
     /// once something is booked on it.
     pub fn pair(&mut self, kind: &str, worker: &str) -> Pair {

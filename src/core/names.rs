@@ -1,0 +1,36 @@
+//! Names as small numbers, so that what is compared and kept per task is a number.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Numbers names in the order in which they come. Names are never given up.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    numbers: HashMap<Arc<str>, u32>,
+    names: Vec<Arc<str>>,
+}
+
+impl Names {
+    pub(super) fn number(&mut self, name: &str) -> u32 {
+        if let Some(&number) = self.numbers.get(name) {
+            return number;
+        }
+        let number = u32::try_from(self.names.len()).expect("fewer than 2^32 names");
+        let name: Arc<str> = name.into();
+        self.names.push(name.clone());
+        self.numbers.insert(name, number);
+        number
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    pub(super) fn name(&self, number: u32) -> Arc<str> {
+        self.names.get(number as usize).cloned().expect("a number that was handed out")
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+}
