@@ -42,7 +42,7 @@ pub(super) fn plan<'a>(
     plan.hash(&keys.state(), changes.state);
     plan.hash(&keys.dead(), changes.dead);
     plan.hash(&keys.holds(), changes.holds);
-    put_results(&mut plan, keys, buckets, changes.results);
+    put_results(&mut plan, keys, buckets, changes.results, batch.wall_ms);
     put_finished(&mut plan, keys, &changes.finished);
     put_queues(&mut plan, keys, changes.queues);
     put_workers(&mut plan, keys, hosts, changes.workers);
@@ -104,6 +104,7 @@ fn put_results<'a>(
     keys: &Keys,
     buckets: &mut Buckets,
     mut results: Vec<(TaskId, (&'a [u8], u64))>,
+    wall_ms: u64,
 ) {
     settle(&mut results);
     for part in results.chunk_by(|a, b| Bucket::of(a.0) == Bucket::of(b.0)) {
@@ -115,7 +116,7 @@ fn put_results<'a>(
         for &(_, (frame, until_ms)) in part {
             buckets.add(bucket, frame.len(), until_ms);
         }
-        buckets.put(plan, keys, bucket);
+        buckets.put(plan, keys, bucket, wall_ms);
     }
 }
 

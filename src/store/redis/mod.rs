@@ -85,7 +85,7 @@ impl Redis {
             fence: None,
             last: TaskId::default(),
             buckets: Buckets::default(),
-            sweeper: Sweeper::default(),
+            sweeper: Sweeper::new(options.result_bytes_max),
             hosts: Hosts::new(),
             wall_ms: 0,
             status: Status::default(),
@@ -170,13 +170,12 @@ impl Store for Redis {
 
     fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error> {
         self.wall_ms = wall_ms;
-        let cap = self.options.result_bytes_max;
         let (link, keys, buckets) = (&mut self.link, &self.keys, &mut self.buckets);
-        let plan = self.sweeper.plan(link, keys, buckets, wall_ms, cap)?;
+        let plan = self.sweeper.plan(link, keys, buckets, wall_ms)?;
         if !plan.is_empty() {
             self.carry_out(&plan, self.last, b"")?;
         }
-        Ok(self.sweeper.is_due(&self.buckets, wall_ms, cap))
+        Ok(self.sweeper.is_due(&self.buckets, wall_ms))
     }
 
     /// Never waits for a Redis that is away: the last figures then.

@@ -9,7 +9,8 @@ use crate::record::option;
 use crate::task::TaskId;
 
 /// Redis forgets a bucket by itself so long after its last result is over, in milliseconds: for
-/// when no scheduler ever comes back to sweep. Long, because Redis's clock may not be ours.
+/// when no scheduler ever comes back to sweep. It is told how long, never when: its clock is not
+/// ours, and a time that is past there would take the results away at once.
 const BACKSTOP_MS: u64 = 24 * 3600 * 1000;
 /// The buckets that exist.
 #[derive(Default, Debug)]
@@ -42,10 +43,10 @@ impl Buckets {
     }
 
     /// Writes what is known of a bucket.
-    pub(super) fn put(&self, plan: &mut Plan<'_>, keys: &Keys, bucket: Bucket) {
+    pub(super) fn put(&self, plan: &mut Plan<'_>, keys: &Keys, bucket: Bucket, wall_ms: u64) {
         let Some(held) = self.of.get(&bucket) else { return };
-        let forget = held.until_ms.saturating_add(BACKSTOP_MS).to_string();
-        plan.command("PEXPIREAT", &keys.results(bucket), [forget.into()]);
+        let left_ms = held.until_ms.saturating_sub(wall_ms) + BACKSTOP_MS;
+        plan.command("PEXPIRE", &keys.results(bucket), [left_ms.to_string().into()]);
         let line = format!("{} {}", held.until_ms, held.bytes);
         plan.command("HSET", &keys.buckets(), [bucket.text().to_owned().into(), line.into()]);
     }

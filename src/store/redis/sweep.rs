@@ -19,16 +19,17 @@ const UNLINK_MAX: usize = 16;
 /// Results that one call cuts.
 const CUT_MAX: usize = 1000;
 
-/// What is being cut, and how far.
-#[derive(Default)]
+/// Forgets results, piece by piece.
 pub(super) struct Sweeper {
+    /// Bytes of results to keep.
+    cap: u64,
     cutting: Option<Cut>,
 }
 
 /// A bucket that is read, and then cut.
 struct Cut {
     bucket: Bucket,
-    /// Where to read on; none when all is read.
+    /// Where to read on, and how many; none when all is read.
     cursor: Option<(String, usize)>,
     /// What the bucket counted when reading began.
     counted: u64,
@@ -37,9 +38,13 @@ struct Cut {
 }
 
 impl Sweeper {
+    pub(super) fn new(cap: u64) -> Self {
+        Self { cap, cutting: None }
+    }
+
     /// Whether there is something to forget.
-    pub(super) fn is_due(&self, buckets: &Buckets, wall_ms: u64, cap: u64) -> bool {
-        buckets.bytes() > cap || buckets.over(wall_ms).next().is_some()
+    pub(super) fn is_due(&self, buckets: &Buckets, wall_ms: u64) -> bool {
+        buckets.bytes() > self.cap || buckets.over(wall_ms).next().is_some()
     }
 
     /// Plans a bounded piece of work; an empty plan if this piece only read.
@@ -53,34 +58,19 @@ impl Sweeper {
         keys: &Keys,
         buckets: &mut Buckets,
         wall_ms: u64,
-        cap: u64,
     ) -> Result<Plan<'static>, Error> {
         let mut plan = Plan::default();
         let over: Vec<Bucket> = buckets.over(wall_ms).take(UNLINK_MAX).collect();
         for &bucket in &over {
             buckets.unlink(&mut plan, keys, bucket);
         }
-        // An eighth at once, so that a store at its cap is not cut for every single result.
-        let goal = cap - cap / 8;
-        if let (true, Some((oldest, bytes))) = (buckets.bytes() > cap, buckets.oldest()) {
-            if buckets.bytes() - bytes >= goal {
-                buckets.unlink(&mut plan, keys, oldest);
-            } else {
-                self.cut(link, keys, buckets, oldest, goal, &mut plan)?;
-            }
+        let Some((oldest, bytes)) = buckets.oldest().filter(|_| buckets.bytes() > self.cap) else {
+            return Ok(plan);
+        };
+        if buckets.bytes() - bytes >= self.goal() {
+            buckets.unlink(&mut plan, keys, oldest);
+            return Ok(plan);
         }
-        Ok(plan)
-    }
-
-    fn cut(
-        &mut self,
-        link: &mut Link,
-        keys: &Keys,
-        buckets: &mut Buckets,
-        oldest: Bucket,
-        goal: u64,
-        plan: &mut Plan<'static>,
-    ) -> Result<(), Error> {
         let begun = self.cutting.take().filter(|cut| cut.bucket == oldest);
         let mut cut = begun.unwrap_or_else(|| Cut::new(oldest, buckets));
         if cut.cursor.is_some() {
@@ -88,12 +78,19 @@ impl Sweeper {
             self.cutting = Some(cut);
         } else if cut.list.is_empty() {
             // Nothing is there any more: Redis forgot the bucket by itself.
-            buckets.unlink(plan, keys, oldest);
+            buckets.unlink(&mut plan, keys, oldest);
         } else {
-            cut.cut(keys, buckets, goal, plan);
+            plan.command("HDEL", &keys.results(oldest), cut.take(buckets, self.goal()));
+            buckets.put(&mut plan, keys, oldest, wall_ms);
             self.cutting = Some(cut).filter(|cut| !cut.list.is_empty());
         }
-        Ok(())
+        Ok(plan)
+    }
+
+    /// What is left when the cap is passed: an eighth goes at once, so that a store at its cap is
+    /// not cut for every single result.
+    fn goal(&self) -> u64 {
+        self.cap - self.cap / 8
     }
 }
 
@@ -136,7 +133,8 @@ impl Cut {
         buckets.set_bytes(self.bucket, read + since);
     }
 
-    fn cut(&mut self, keys: &Keys, buckets: &mut Buckets, goal: u64, plan: &mut Plan<'static>) {
+    /// The oldest results until only the goal is left.
+    fn take(&mut self, buckets: &mut Buckets, goal: u64) -> Vec<Arg<'static>> {
         let mut gone = Vec::new();
         while gone.len() < CUT_MAX && buckets.bytes() > goal {
             let Some((id, bytes)) = self.list.pop() else { break };
@@ -144,7 +142,6 @@ impl Cut {
             buckets.set_bytes(self.bucket, left);
             gone.push(Arg::from(id));
         }
-        plan.command("HDEL", &keys.results(self.bucket), gone);
-        buckets.put(plan, keys, self.bucket);
+        gone
     }
 }
