@@ -1,10 +1,11 @@
-//! Taking the fence, keeping it and giving it back.
+//! Taking the fence.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::RngExt;
 
-use super::connect::{Link, packed};
+use super::checks::figure;
+use super::connect::{Link, now, packed};
 use super::failure::Failure;
 use super::fence::{Fence, Reply};
 use super::keys::Keys;
@@ -19,6 +20,9 @@ use crate::task::TaskId;
 const POLL_MAX: Duration = Duration::from_millis(500);
 /// Between two reports of a standby.
 const REPORT_EVERY_MS: u64 = 10_000;
+/// How long to wait for Redis's file, and between two looks at it.
+const CONFIRM_MAX: Duration = Duration::from_secs(5);
+const CONFIRM_PAUSE: Duration = Duration::from_millis(20);
 /// A difference of clocks that is worth a warning.
 const CLOCKS_APART_MS: u64 = 1000;
 
@@ -83,7 +87,7 @@ fn attempt(
         call.arg(&key.name);
     }
     call.arg(&options.holder).arg(&nonce).arg(found).arg(VERSION);
-    call.arg(options.lease.as_millis().to_string()).arg(lineage);
+    call.arg(options.lease_ms()).arg(lineage);
     call.arg(options.lineage.as_deref().unwrap_or_default());
     let reply = link.run(&scripts.acquire, &call.get_packed_command())?;
     let reply = Reply::read(reply, &nonce)?;
@@ -158,23 +162,26 @@ fn refusal(reply: &Reply, fence: &str, options: &Options) -> Failure {
     Failure::Halt(Error::Corrupt(text))
 }
 
-/// Prolongs the lease by `lease_ms` from now; 0 gives it back.
-pub(super) fn renew(
-    link: &mut Link,
-    scripts: &Scripts,
-    keys: &Keys,
-    fence: &Fence,
-    lease_ms: u64,
-) -> Result<(), Failure> {
-    let key = keys.fence().name;
-    let mut call = scripts.renew.call(1);
-    call.arg(&key).arg(&fence.epoch).arg(&fence.nonce).arg(&fence.lineage).arg(lease_ms);
-    let reply = link.run(&scripts.renew, &call.get_packed_command())?;
-    let reply = Reply::read(reply, &fence.nonce)?;
-    match reply.word() {
-        "DONE" => Ok(()),
-        _ => Err(reply.refusal(&key, 0)),
+/// Waits until Redis has handed the fence to its file, so that its death does not undo the taking:
+/// what a batch loses that way is written again, a fence that never was cannot be.
+///
+/// # Errors
+///
+/// [`Error`]: the Redis is not to be used any more.
+pub(super) fn confirm(link: &mut Link) -> Result<(), Error> {
+    let began = now();
+    let request = packed("INFO", &[b"persistence"]);
+    while now().duration_since(began) < CONFIRM_MAX {
+        let info = insist(link, "confirming the fence", None, |link| {
+            redis::from_redis_value::<String>(link.ask(&request)?).map_err(Failure::garbled)
+        })?;
+        if figure(&info, "aof_buffer_length").unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        rest(CONFIRM_PAUSE);
     }
+    tracing::warn!("Redis is slow to write its file: if it dies now, this scheduler must restart");
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "compares this host's clock with Redis's, no more")]

@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn a_redis_that_may_lose_tasks_is_refused_with_the_line_to_set() {
         assert_eq!(judge(GOOD, false), Verdict::Fit);
-        let evicts = GOOD.replace("maxmemory:0", "maxmemory:9").replace("noeviction", "volatile-ttl");
+        let evicts =
+            GOOD.replace("maxmemory:0", "maxmemory:9").replace("noeviction", "volatile-ttl");
         for (info, line) in [
             (evicts.as_str(), "maxmemory-policy noeviction"),
             (&GOOD.replace("aof_enabled:1", "aof_enabled:0"), "appendonly yes"),

@@ -99,6 +99,11 @@ impl Link {
         }
     }
 
+    /// Whether the next request goes out on the connection of the last one.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// Throws the connection away: what it says from now on is heard by nobody.
     pub(super) fn drop_connection(&mut self) {
         self.connection = None;

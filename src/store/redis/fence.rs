@@ -20,6 +20,13 @@ pub(super) struct Fence {
     pub(super) digest: String,
 }
 
+impl Fence {
+    /// Whether a stored number and digest are those of this state.
+    pub(super) fn is_at(&self, seq: &str, digest: &str) -> bool {
+        self.seq.to_string() == seq && self.digest == digest
+    }
+}
+
 /// The reply of a script: a word, the nonce of the request, and more.
 pub(super) struct Reply {
     words: Vec<String>,
@@ -63,12 +70,7 @@ impl Reply {
                  another one; check the address or restore the data",
                 detail(0)
             )),
-            "SEQ" => Error::Corrupt(format!(
-                "Redis holds batch {:?} (digest {:?}), not the one written last: it started from \
-                 older data or somebody wrote to {fence}; start again to go on with what it holds",
-                detail(0),
-                detail(1)
-            )),
+            "SEQ" => return Self::other_state(fence, detail(0), detail(1)),
             "TYPE" => Error::Corrupt(format!(
                 "the key {} is a {} where a {} belongs; nothing was written. Remove or rename it, \
                  then start again",
@@ -78,5 +80,13 @@ impl Reply {
             )),
             _ => return Failure::garbled(&self.words),
         })
+    }
+
+    /// What is stored is not what was stored, and it is not known what is missing.
+    pub(super) fn other_state(fence: &str, seq: &str, digest: &str) -> Failure {
+        Failure::Halt(Error::Corrupt(format!(
+            "Redis holds batch {seq:?} (digest {digest:?}), not the one written last: it started \
+             from older data, or somebody wrote to {fence}; start again to go on with what it holds"
+        )))
     }
 }

@@ -199,7 +199,10 @@ mod tests {
         all.extend([keys.fence().name, keys.events(), keys.machine("a}b{c").name]);
         all.extend([keys.queue("q").name, keys.stats("k@w").name]);
         for key in all {
-            assert!(key.starts_with("{ganger:7}:") && key.matches(['{', '}']).count() == 2, "{key}");
+            assert!(
+                key.starts_with("{ganger:7}:") && key.matches(['{', '}']).count() == 2,
+                "{key}"
+            );
         }
     }
 

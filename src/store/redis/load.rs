@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::acquire::renew;
 use super::changes::{Hosts, LINE, host_of};
 use super::connect::{Link, now, packed};
 use super::failure::Failure;
-use super::fence::Fence;
-use super::keys::{Key, Keys};
+use super::keys::Key;
 use super::results::Buckets;
 use super::scan::{Page, next_count};
-use super::scripts::Scripts;
+use super::shard::Shard;
 use crate::record::Record;
 use crate::store::Error;
 use crate::task::TaskId;
@@ -46,29 +44,21 @@ struct Rows {
 
 /// Reads pages while the lease goes on.
 pub(super) struct Reader<'a> {
-    pub(super) link: &'a mut Link,
-    pub(super) scripts: &'a Scripts,
-    pub(super) keys: &'a Keys,
-    pub(super) fence: &'a Fence,
-    pub(super) lease: Duration,
+    link: &'a mut Link,
+    shard: &'a Shard,
+    renew_every: Duration,
     renewed: Instant,
     read: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(
-        link: &'a mut Link,
-        scripts: &'a Scripts,
-        keys: &'a Keys,
-        fence: &'a Fence,
-        lease: Duration,
-    ) -> Self {
-        Self { link, scripts, keys, fence, lease, renewed: now(), read: 0 }
+    pub(super) fn new(link: &'a mut Link, shard: &'a Shard, lease: Duration) -> Self {
+        Self { link, shard, renew_every: lease / 4, renewed: now(), read: 0 }
     }
 
     /// Reads everything. The fence is ours before and after, so nobody wrote meanwhile.
     pub(super) fn all(&mut self) -> Result<Kept, Failure> {
-        let keys = self.keys;
+        let keys = &self.shard.keys;
         let mut kept = Kept {
             tasks: self.rows(&keys.tasks())?,
             state: self.rows(&keys.state())?,
@@ -162,7 +152,8 @@ impl<'a> Reader<'a> {
         loop {
             let wanted = count.to_string();
             let args = [key.name.as_bytes(), cursor.as_bytes(), b"COUNT", wanted.as_bytes()];
-            let reply = self.link.ask(&packed(scan, &args)).map_err(|failure| wrong(failure, key))?;
+            let reply =
+                self.link.ask(&packed(scan, &args)).map_err(|failure| wrong(failure, key))?;
             let page = Page::read(reply).map_err(Failure::garbled)?;
             count = next_count(Some((count, page.bytes())));
             self.read += page.texts.len();
@@ -177,7 +168,7 @@ impl<'a> Reader<'a> {
     }
 
     fn renew_in_time(&mut self) -> Result<(), Failure> {
-        if now().duration_since(self.renewed) < self.lease / 4 {
+        if now().duration_since(self.renewed) < self.renew_every {
             return Ok(());
         }
         tracing::info!("reading from Redis: {} texts so far", self.read);
@@ -185,8 +176,7 @@ impl<'a> Reader<'a> {
     }
 
     fn renew(&mut self) -> Result<(), Failure> {
-        let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
-        renew(self.link, self.scripts, self.keys, self.fence, lease_ms)?;
+        self.shard.renew(self.link)?;
         self.renewed = now();
         Ok(())
     }

@@ -9,12 +9,13 @@
 //!
 //! - `options`, what the store is told; `keys`, every key; `scripts` and `lua/`, every script
 //! - `connect`, `failure`, `patience`, `checks`: one request, what can go wrong, until it is known
-//! - `fence`, `acquire`: who may write; `changes`, `plan`: a batch as commands
+//! - `fence`, `acquire`, `shard`: who may write; `changes`, `plan`, `commit`: a batch as commands
 //! - `scan`, `load`: reading it back; `results`, `sweep`: keeping and forgetting results
 
 mod acquire;
 mod changes;
 mod checks;
+mod commit;
 mod connect;
 mod failure;
 mod fence;
@@ -26,9 +27,8 @@ mod plan;
 mod results;
 mod scan;
 mod scripts;
+mod shard;
 mod sweep;
-
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -37,32 +37,25 @@ pub use options::Options;
 use self::changes::Hosts;
 use self::connect::{Link, packed};
 use self::failure::Failure;
-use self::fence::{Fence, Reply};
-use self::keys::{Bucket, Keys};
+use self::keys::Bucket;
 use self::patience::insist;
-use self::plan::{Head, Plan};
 use self::results::Buckets;
-use self::scripts::Scripts;
+use self::shard::Shard;
 use self::sweep::Sweeper;
 use crate::record::{Batch, Record};
 use crate::store::{Error, Loaded, Status, Store};
 use crate::task::TaskId;
 
-/// How often a running store looks whether Redis may still be used.
-const CHECK_EVERY: Duration = Duration::from_secs(60);
-
 /// Keeps records in a standalone Redis 7.0 or newer.
 ///
 /// Durable is what Redis calls so: with `appendfsync everysec` a power loss of its host may cost
-/// about the last second, with `always` nothing; the death of its process costs nothing either way.
+/// about the last second, with `always` nothing. The death of its process costs nothing: what it
+/// did not get round to handing to its file is written to it again, unless this process dies too.
 pub struct Redis {
     options: Options,
     link: Link,
-    scripts: Scripts,
-    keys: Keys,
     /// Ours since `load`.
-    fence: Option<Fence>,
-    last: TaskId,
+    shard: Option<Shard>,
     buckets: Buckets,
     sweeper: Sweeper,
     hosts: Hosts,
@@ -80,10 +73,7 @@ impl Redis {
     pub fn new(options: Options) -> Result<Self, Error> {
         Ok(Self {
             link: Link::new(&options)?,
-            scripts: Scripts::new(),
-            keys: Keys::new(options.shard),
-            fence: None,
-            last: TaskId::default(),
+            shard: None,
             buckets: Buckets::default(),
             sweeper: Sweeper::new(options.result_bytes_max),
             hosts: Hosts::new(),
@@ -93,36 +83,12 @@ impl Redis {
         })
     }
 
-    /// Carries a plan out: again and again until it is known to be done.
-    fn carry_out(&mut self, plan: &Plan<'_>, last: TaskId, events: &[u8]) -> Result<(), Error> {
-        let fence = self.fence.as_ref().ok_or_else(not_loaded)?;
-        let head = Head { fence, last, lease_ms: self.lease_ms(), events };
-        let (request, next) = plan.request(&self.scripts.commit, &self.keys, &head);
-        let (script, key) = (&self.scripts.commit, self.keys.fence().name);
-        insist(&mut self.link, "a commit", None, |link| {
-            let reply = Reply::read(link.run(script, &request)?, &next.nonce)?;
-            match reply.word() {
-                _ if reply.detail(0).parse() != Ok(next.seq) => Err(Failure::garbled(reply.word())),
-                "DONE" | "ALREADY" => Ok(()),
-                _ => Err(reply.refusal(&key, 1)),
-            }
-        })?;
-        self.fence = Some(next);
-        self.last = last;
-        Ok(())
-    }
-
-    fn lease_ms(&self) -> u64 {
-        u64::try_from(self.options.lease.as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// Asks Redis how it is; once.
     fn measure(&mut self) -> Result<Status, Failure> {
-        if let Some(fence) = &self.fence {
-            let lease_ms = self.lease_ms();
-            acquire::renew(&mut self.link, &self.scripts, &self.keys, fence, lease_ms)?;
+        if let Some(shard) = &self.shard {
+            shard.renew(&mut self.link)?;
         }
-        self.link.check_again(CHECK_EVERY)?;
+        self.link.check_again(self.options.check_every)?;
         let info = self.link.ask(&packed("INFO", &[b"memory"]))?;
         let info = redis::from_redis_value::<String>(info).map_err(Failure::garbled)?;
         let used = checks::figure(&info, "used_memory").unwrap_or(0);
@@ -139,43 +105,44 @@ impl Store for Redis {
         &mut self,
         each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Loaded, Error> {
-        let (fence, last) =
-            acquire::acquire(&mut self.link, &self.scripts, &self.keys, &self.options)?;
-        let (scripts, keys, lease) = (&self.scripts, &self.keys, self.options.lease);
+        let shard = Shard::acquire(&mut self.link, &self.options)?;
         let kept = insist(&mut self.link, "reading", None, |link| {
-            load::Reader::new(link, scripts, keys, &fence, lease).all()
+            load::Reader::new(link, &shard, self.options.lease).all()
         })?;
         kept.hand_over(each).map_err(Error::Corrupt)?;
         self.buckets = kept.buckets;
         self.hosts = kept.hosts;
-        self.fence = Some(fence);
-        self.last = last;
+        let last = shard.last;
+        self.shard = Some(shard);
         Ok(Loaded { last })
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), Error> {
+        let shard = self.shard.as_mut().ok_or_else(not_loaded)?;
         self.wall_ms = batch.wall_ms;
-        let plan = changes::plan(batch, &self.keys, &mut self.buckets, &mut self.hosts);
-        self.carry_out(&plan, batch.last.max(self.last), &batch.events)
+        let plan = changes::plan(batch, &shard.keys, &mut self.buckets, &mut self.hosts);
+        shard.carry_out(&mut self.link, &plan, batch.last, &batch.events)
     }
 
     fn result(&mut self, id: TaskId) -> Result<Option<Bytes>, Error> {
-        let bucket = self.keys.results(Bucket::of(id)).name;
+        let shard = self.shard.as_ref().ok_or_else(not_loaded)?;
+        let bucket = shard.keys.results(Bucket::of(id)).name;
         let request = packed("HGET", &[bucket.as_bytes(), &id.text()]);
-        let frame = insist(&mut self.link, "reading a result", None, |link| {
-            redis::from_redis_value::<Option<Vec<u8>>>(link.ask(&request)?).map_err(Failure::garbled)
-        })?;
+        let what = "reading a result";
+        let frame: Option<Vec<u8>> =
+            shard.read(&mut self.link, what, &request, redis::from_redis_value)?;
         Ok(frame.filter(|frame| !results::is_over(frame, self.wall_ms)).map(Bytes::from))
     }
 
     fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error> {
+        let shard = self.shard.as_mut().ok_or_else(not_loaded)?;
         self.wall_ms = wall_ms;
-        let (link, keys, buckets) = (&mut self.link, &self.keys, &mut self.buckets);
-        let plan = self.sweeper.plan(link, keys, buckets, wall_ms)?;
+        let (link, buckets) = (&mut self.link, &mut self.buckets);
+        let plan = self.sweeper.plan(link, shard, buckets, wall_ms)?;
         if !plan.is_empty() {
-            self.carry_out(&plan, self.last, b"")?;
+            shard.carry_out(link, &plan, TaskId::default(), b"")?;
         }
-        Ok(self.sweeper.is_due(&self.buckets, wall_ms))
+        Ok(self.sweeper.is_due(buckets, wall_ms))
     }
 
     /// Never waits for a Redis that is away: the last figures then.
@@ -198,10 +165,8 @@ impl Store for Redis {
 
     /// Gives the lease back, if Redis is there to take it.
     fn close(&mut self) -> Result<(), Error> {
-        if let Some(fence) = self.fence.take() {
-            if let Err(failure) =
-                acquire::renew(&mut self.link, &self.scripts, &self.keys, &fence, 0)
-            {
+        if let Some(shard) = self.shard.take() {
+            if let Err(failure) = shard.give_back(&mut self.link) {
                 tracing::warn!("the lease was not given back, it runs out by itself: {failure:?}");
             }
         }

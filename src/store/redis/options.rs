@@ -29,6 +29,8 @@ pub struct Options {
     pub connect_limit: Duration,
     /// How long a reply may take before the outcome counts as unknown; 5 s by default.
     pub response_limit: Duration,
+    /// How often `status` looks whether Redis may still be used; 60 s by default.
+    pub check_every: Duration,
 }
 
 impl Options {
@@ -46,6 +48,12 @@ impl Options {
             start_limit: None,
             connect_limit: Duration::from_secs(1),
             response_limit: Duration::from_secs(5),
+            check_every: Duration::from_secs(60),
         }
+    }
+
+    /// The lease in milliseconds.
+    pub(super) fn lease_ms(&self) -> u64 {
+        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -67,7 +67,9 @@ impl Trouble {
         if self.warned.is_none_or(|warned| at.duration_since(warned) >= WARN_EVERY) {
             self.warned = Some(at);
             let ms = at.duration_since(self.since).as_millis();
-            tracing::warn!("Redis at {place}: {what} is not done for {ms} ms: {text}; trying again");
+            tracing::warn!(
+                "Redis at {place}: {what} is not done for {ms} ms: {text}; trying again"
+            );
         }
     }
 

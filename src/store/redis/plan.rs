@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+use super::commit::Sent;
 use super::fence::Fence;
 use super::keys::{Key, Keys};
 use super::scripts::Script;
@@ -126,9 +127,8 @@ impl<'a> Plan<'a> {
         self.steps.push(Step { command, key: self.keys.len() - 1, count });
     }
 
-    /// The call of the commit script that carries this plan out as the next batch, and the fence as
-    /// it is after it.
-    pub(super) fn request(&self, script: &Script, keys: &Keys, head: &Head<'_>) -> (Vec<u8>, Fence) {
+    /// The call of the commit script that carries this plan out as the next batch.
+    pub(super) fn request(&self, script: &Script, keys: &Keys, head: &Head<'_>) -> Sent {
         let digest = self.digest(head);
         let fence = head.fence;
         let next = Fence { seq: fence.seq + 1, digest, ..fence.clone() };
@@ -151,7 +151,7 @@ impl<'a> Plan<'a> {
                 call.arg(arg.bytes());
             }
         }
-        (call.get_packed_command(), next)
+        Sent { request: call.get_packed_command(), before: fence.clone(), after: next }
     }
 
     /// Tells this batch from every other that could have its number; contains the digest before it.

@@ -5,12 +5,11 @@
 //! a page for each call, and then cut from that list until it is used up.
 
 use super::connect::{Link, packed};
-use super::failure::Failure;
-use super::keys::{Bucket, Keys};
-use super::patience::insist;
+use super::keys::Bucket;
 use super::plan::{Arg, Plan};
 use super::results::{Buckets, cost};
 use super::scan::{Page, next_count};
+use super::shard::Shard;
 use crate::store::Error;
 use crate::task::TaskId;
 
@@ -55,10 +54,11 @@ impl Sweeper {
     pub(super) fn plan(
         &mut self,
         link: &mut Link,
-        keys: &Keys,
+        shard: &Shard,
         buckets: &mut Buckets,
         wall_ms: u64,
     ) -> Result<Plan<'static>, Error> {
+        let keys = &shard.keys;
         let mut plan = Plan::default();
         let over: Vec<Bucket> = buckets.over(wall_ms).take(UNLINK_MAX).collect();
         for &bucket in &over {
@@ -74,7 +74,7 @@ impl Sweeper {
         let begun = self.cutting.take().filter(|cut| cut.bucket == oldest);
         let mut cut = begun.unwrap_or_else(|| Cut::new(oldest, buckets));
         if cut.cursor.is_some() {
-            cut.read(link, keys, buckets)?;
+            cut.read(link, shard, buckets)?;
             self.cutting = Some(cut);
         } else if cut.list.is_empty() {
             // Nothing is there any more: Redis forgot the bucket by itself.
@@ -101,14 +101,12 @@ impl Cut {
     }
 
     /// Reads a page. What comes in meanwhile may be missed; it is among the newest.
-    fn read(&mut self, link: &mut Link, keys: &Keys, buckets: &mut Buckets) -> Result<(), Error> {
+    fn read(&mut self, link: &mut Link, shard: &Shard, buckets: &mut Buckets) -> Result<(), Error> {
         let Some((cursor, count)) = self.cursor.take() else { return Ok(()) };
-        let (key, wanted) = (keys.results(self.bucket).name, count.to_string());
+        let (key, wanted) = (shard.keys.results(self.bucket).name, count.to_string());
         let args = [key.as_bytes(), cursor.as_bytes(), b"COUNT", wanted.as_bytes()];
         let request = packed("HSCAN", &args);
-        let page = insist(link, "reading results", None, |link| {
-            Page::read(link.ask(&request)?).map_err(Failure::garbled)
-        })?;
+        let page = shard.read(link, "reading results", &request, Page::read)?;
         for pair in page.texts.chunks_exact(2) {
             let [id, frame] = pair else { continue };
             if let Some(id) = TaskId::parse(id) {

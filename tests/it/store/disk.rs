@@ -1,7 +1,7 @@
 //! The embedded store.
 
-use ganger::store::disk::Disk;
 use ganger::store::Options;
+use ganger::store::disk::Disk;
 
 use super::conformance::{self, RESULT_CAP};
 

@@ -11,4 +11,8 @@ mod disk;
 mod memory;
 mod model;
 mod redis;
+mod redis_faults;
+mod redis_forgets;
+mod redis_lease;
+mod redis_state;
 mod workload;

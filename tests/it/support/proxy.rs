@@ -36,10 +36,10 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// For the next requests, one each.
-    faults: Vec<Fault>,
-    /// Faults that have struck.
-    struck: usize,
+    /// For the next requests that hold these bytes, one each.
+    faults: Vec<(&'static str, Fault)>,
+    /// Connections made so far.
+    connections: usize,
     released: bool,
     /// What the server said to requests that were held.
     late: Vec<Vec<u8>>,
@@ -75,9 +75,14 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Lets something happen to the next request.
+    /// Lets something happen to the next request that calls a script: a commit, a renewal.
     pub(crate) fn next(&self, fault: Fault) {
-        self.shared.state.lock().unwrap().faults.push(fault);
+        self.next_with("EVALSHA", fault);
+    }
+
+    /// Lets something happen to the next request that holds this word.
+    pub(crate) fn next_with(&self, word: &'static str, fault: Fault) {
+        self.shared.state.lock().unwrap().faults.push((word, fault));
     }
 
     /// Ends every connection.
@@ -92,9 +97,9 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until so many faults have struck.
-    pub(crate) fn wait_struck(&self, count: usize) {
-        self.wait(|state| (state.struck >= count).then_some(()));
+    /// Waits until so many connections were made.
+    pub(crate) fn wait_connections(&self, count: usize) {
+        self.wait(|state| (state.connections >= count).then_some(()));
     }
 
     /// Waits for the server's reply to a request that was held.
@@ -120,7 +125,12 @@ impl Shared {
     fn serve(self: &Arc<Self>, client: TcpStream) {
         let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.target)) else { return };
         let copy = |stream: &TcpStream| stream.try_clone().unwrap();
-        self.state.lock().unwrap().streams.extend([copy(&client), copy(&server)]);
+        {
+            let mut state = self.state.lock().unwrap();
+            state.connections += 1;
+            state.streams.extend([copy(&client), copy(&server)]);
+        }
+        self.changed.notify_all();
         let reply = Arc::new(Mutex::new(Reply::Pass));
         let (shared, there, back) = (Arc::clone(self), Arc::clone(&reply), Arc::clone(self));
         let (client_in, server_out) = (copy(&client), copy(&server));
@@ -133,13 +143,13 @@ impl Shared {
         while let Ok(length @ 1..) = client.read(&mut bytes) {
             let fault = {
                 let mut state = self.state.lock().unwrap();
-                let fault = (!state.faults.is_empty()).then(|| state.faults.remove(0));
-                state.struck += usize::from(fault.is_some());
-                fault
+                let holds = |word: &str| memchr::memmem::find(&bytes[..length], word.as_bytes());
+                let due = state.faults.first().is_some_and(|(word, _)| holds(word).is_some());
+                due.then(|| state.faults.remove(0).1)
             };
             let mut forward = true;
             let set = |next| *reply.lock().unwrap() = next;
-            match fault.clone() {
+            match fault {
                 None => {}
                 Some(Fault::LoseRequest) => break,
                 Some(Fault::LoseReply) => set(Reply::Lose),
@@ -147,7 +157,6 @@ impl Shared {
                 Some(Fault::Garble(with)) => set(Reply::Replace(with)),
                 Some(Fault::HoldRequest) => {
                     set(Reply::Late);
-                    self.changed.notify_all();
                     self.wait_released();
                 }
                 Some(Fault::Answer(with)) => {
@@ -157,9 +166,6 @@ impl Shared {
             }
             if forward && server.write_all(&bytes[..length]).is_err() {
                 break;
-            }
-            if fault.is_some() {
-                self.changed.notify_all();
             }
         }
         // A held request is on its way although its sender is gone: the reply is still awaited.

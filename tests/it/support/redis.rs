@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -70,6 +71,26 @@ impl Server {
         child.wait().unwrap();
     }
 
+    /// Lets a server that was killed forget what it wrote since a directory was
+    /// filled by [`Server::remember`].
+    pub(crate) fn forget(&self, since: &TempDir) {
+        assert!(self.child.is_none(), "a running server writes");
+        std::fs::remove_dir_all(self.files()).unwrap();
+        copy(since.path(), &self.files());
+    }
+
+    /// Copies the files of a server that was killed.
+    pub(crate) fn remember(&self) -> TempDir {
+        assert!(self.child.is_none(), "a running server writes");
+        let to = tempfile::tempdir().unwrap();
+        copy(&self.files(), to.path());
+        to
+    }
+
+    fn files(&self) -> PathBuf {
+        self.dir.path().join("appendonlydir")
+    }
+
     /// Starts it again, on the same port and directory.
     pub(crate) fn restart(&mut self) {
         if self.child.is_some() {
@@ -122,6 +143,14 @@ impl Drop for Server {
         if self.child.is_some() {
             self.kill9();
         }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 -- ARGV 1  epoch    2 nonce    3 lineage
 --      4  length of the lease in ms; 0 gives it back
 -- Every reply begins with a word and the nonce, then:
---      DONE seq               the lease runs on from now
+--      DONE seq digest        the lease runs on from now; the last batch
 --      FENCED holder epoch    another holds the fence
 --      GONE                   there is no fence
 --      LINEAGE found          the fence is one of other data
@@ -13,7 +13,8 @@ local fence, nonce = KEYS[1], ARGV[2]
 local kind = redis.call('TYPE', fence).ok
 if kind == 'none' then return {'GONE', nonce} end
 if kind ~= 'hash' then return {'TYPE', nonce, fence, kind, 'hash'} end
-local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'lineage', 'seq', 'holder')
+local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'lineage', 'seq', 'holder',
+  'digest')
 if row[3] ~= ARGV[3] then return {'LINEAGE', nonce, row[3] or ''} end
 if row[1] ~= ARGV[1] or row[2] ~= nonce then
   return {'FENCED', nonce, row[5] or '', row[1] or ''}
@@ -24,4 +25,4 @@ if ARGV[4] ~= '0' then
   deadline = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[4]
 end
 redis.call('HSET', fence, 'deadline', string.format('%.0f', deadline))
-return {'DONE', nonce, row[4] or ''}
+return {'DONE', nonce, row[4] or '', row[6] or ''}
