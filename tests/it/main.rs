@@ -1,5 +1,7 @@
 //! The program and the library from outside, one binary: a module per subject.
 //!
+//! - `client`: the library for peers.
+//! - `examples`: the programs beside the sources, as processes.
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
 //! - `protocol_text`: what protocol.md says is what the code says.
 //! - `store`: every backend, one suite.
@@ -10,6 +12,8 @@
     reason = "in a test, panicking is how a failure is told, in helpers too"
 )]
 
+mod client;
+mod examples;
 mod fuzz_corpus;
 mod protocol_text;
 mod store;
