@@ -6,7 +6,7 @@ use crate::core::submit::size_of_limit;
 use crate::core::timers::Reason;
 use crate::core::workers::{Ability, Worker};
 use crate::core::{Core, Effects};
-use crate::message::{Code, Hello, Reply, Role};
+use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
 use crate::record::Write;
 use crate::route::Weight;
 use crate::task::SessionId;
@@ -294,6 +294,19 @@ impl Core {
         {
             self.workers.sessions.at_mut(worker).peer = None;
             self.end_session(worker, Loss::Returned, fx);
+        }
+    }
+
+    /// A frame was refused before it meant anything; the worst of them end the connection.
+    pub(super) fn on_refused(&mut self, peer: Peer, refusal: Refusal, fx: &mut Effects) {
+        if self.workers.connection(peer).is_none() {
+            return;
+        }
+        let closes = refusal.code.severity() == Severity::Close;
+        fx.send(peer, Reply::Refused(refusal));
+        if closes {
+            fx.send(peer, Reply::Close);
+            self.on_left(peer, fx);
         }
     }
 

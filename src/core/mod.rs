@@ -188,6 +188,7 @@ impl Core {
             }
             Event::Left { peer } => self.on_left(peer, fx),
             Event::HalfClosed { peer } => self.on_half_closed(peer, fx),
+            Event::Refused { peer, refusal } => self.on_refused(peer, refusal, fx),
             Event::Oversized { peer, id, attempt } => self.on_oversized(peer, id, attempt, fx),
             Event::Pressure(pressure) => self.pressure = pressure,
             Event::Stop => self.on_stop(fx),

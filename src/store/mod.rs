@@ -5,11 +5,51 @@
 //! the store finds it out first, by sending the identical batch again.
 
 use std::fmt;
+use std::path::Path;
 
 use bytes::Bytes;
 
 use crate::record::{Batch, Record};
 use crate::task::TaskId;
+
+pub mod disk;
+pub mod memory;
+pub mod redis;
+
+/// Bytes of results that are kept unless told otherwise: 1 GiB.
+pub const RESULT_CAP: u64 = 1 << 30;
+
+/// What a store may be told beside where it is.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of results to keep; beyond, the oldest are forgotten first.
+    pub result_cap: u64,
+    /// Disk: go on with a database that had to be repaired, rather than refuse it.
+    pub accept_repair: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { result_cap: RESULT_CAP, accept_repair: false }
+    }
+}
+
+/// Opens the store that a URL names: `memory:` or `file:DIRECTORY`.
+///
+/// # Errors
+///
+/// [`Error`]; a URL of no known form is [`Error::Unavailable`].
+pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Error> {
+    match url.split_once(':') {
+        Some(("memory", "")) => Ok(Box::new(memory::Memory::new(options.result_cap))),
+        Some(("file", dir)) if !dir.is_empty() => {
+            Ok(Box::new(disk::Disk::open(Path::new(dir), options)?))
+        }
+        _ => Err(Error::Unavailable(format!(
+            "{url:?} names no store: give memory: or file:DIRECTORY"
+        ))),
+    }
+}
 
 /// Keeps records.
 pub trait Store: Send {

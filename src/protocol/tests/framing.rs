@@ -6,7 +6,7 @@ use tokio_util::codec::Decoder;
 use super::{read_all, read_pieces, request, submit, violation};
 use crate::frame::{HEADER_MAX, Malformed};
 use crate::message::{Code, Request, Severity};
-use crate::protocol::{Codec, Limits, Violation};
+use crate::protocol::{Codec, Limits, Violation, announced_result};
 
 fn malformed(bytes: &[u8]) -> Malformed {
     match violation(bytes) {
@@ -122,6 +122,19 @@ fn p19_unit_a_length_over_the_limit_is_refused_from_the_header() {
     let mut codec = Codec::new(Limits::GREETING);
     let mut buffer = BytesMut::from(&b"HELLO 1 client #0\n\n"[..]);
     assert_eq!(codec.decode(&mut buffer).unwrap_err().code(), Code::TooLarge);
+}
+
+#[test]
+fn p19_unit_a_result_over_the_limit_still_tells_its_lease() {
+    let mut codec = Codec::new(Limits::session(4));
+    let mut buffer = BytesMut::from(&b"PONG\nDONE 06fq2v8k3n1zg 3 #5\nsm"[..]);
+    assert_eq!(codec.decode(&mut buffer).unwrap().unwrap().verb(), "PONG");
+    assert_eq!(codec.decode(&mut buffer).unwrap_err().code(), Code::TooLarge);
+    assert_eq!(announced_result(&buffer), Some(("06fq2v8k3n1zg".parse().unwrap(), 3)));
+    for other in ["FAIL 06fq2v8k3n1zg 3 #5\n", "DONE 06fq2v8k3n1zg #5\n", "DONE 06fq2v8k3n1zg 3 #5"]
+    {
+        assert_eq!(announced_result(other.as_bytes()), None, "{other:?}");
+    }
 }
 
 #[test]
