@@ -1,5 +1,6 @@
 //! The program and the library from outside, one binary: a module per subject.
 //!
+//! - `core`: golden scripts, each a situation, against the core.
 //! - `figures`: the figures in Redis are those of the events.
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
 //! - `protocol_md`: the conversations of protocol.md, held with schedulers.
@@ -15,6 +16,7 @@
     reason = "in a test, panicking is how a failure is told, in helpers too"
 )]
 
+mod core;
 mod figures;
 mod fuzz_corpus;
 mod protocol_md;
