@@ -1,1 +1,3 @@
-//! Being laid out.
+//! The program.
+
+pub mod bench;
