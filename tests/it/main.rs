@@ -3,6 +3,7 @@
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
 //! - `protocol_text`: what protocol.md says is what the code says.
 //! - `store`: every backend, one suite.
+//! - `support`: schedulers and peers for the others.
 //! - `transcripts`: the conversations of protocol.md, parsed and run.
 #![allow(
     clippy::unwrap_used,
@@ -12,4 +13,5 @@
 mod fuzz_corpus;
 mod protocol_text;
 mod store;
+mod support;
 mod transcripts;
