@@ -1,5 +1,6 @@
 //! The program and the library from outside, one binary: a module per subject.
 //!
+//! - `bench`: `ganger bench`, small, and with a scheduler that is wrong.
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
 //! - `protocol_text`: what protocol.md says is what the code says.
 //! - `store`: every backend, one suite.
@@ -10,6 +11,7 @@
     reason = "in a test, panicking is how a failure is told, in helpers too"
 )]
 
+mod bench;
 mod fuzz_corpus;
 mod protocol_text;
 mod store;

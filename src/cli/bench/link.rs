@@ -173,7 +173,8 @@ fn cut(bytes: &[u8]) -> Result<Option<(Heard<'_>, usize)>> {
         return Ok(Some((Heard { line, payload: &[] }, line.len() + 1)));
     };
     let length = number(digits).and_then(|length| usize::try_from(length).ok());
-    let length = length.with_context(|| format!("no frame: {:?}", String::from_utf8_lossy(line)))?;
+    let length =
+        length.with_context(|| format!("no frame: {:?}", String::from_utf8_lossy(line)))?;
     let (Some(payload), Some(end)) = (rest.get(1..=length), rest.get(length + 1)) else {
         return Ok(None);
     };

@@ -57,6 +57,7 @@ fn read_number(digits: &[u8]) -> Option<u64> {
 }
 
 /// Letters and digits, others for every number.
+#[expect(clippy::cast_possible_truncation, reason = "any place will do")]
 fn noise(number: u64, length: usize) -> &'static [u8] {
     static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let letters = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";

@@ -26,7 +26,7 @@ impl Bench<'_> {
         let full = self.settled().await;
         self.show_memory(idle, full, report);
         if let (Some(before), Some(after)) = (disk, self.scheduler.disk_bytes()) {
-            let each = after.saturating_sub(before) as f64 / self.tasks() as f64;
+            let each = after.saturating_sub(before) as f64 / self.waiting() as f64;
             report.show("disk_per_task", "disk of a waiting task", each, " B");
         }
         if self.scheduler.is_restartable() {
@@ -36,9 +36,9 @@ impl Bench<'_> {
     }
 
     async fn fill(&self, report: &mut Report) -> Result<()> {
-        let fill = Phase { workers: 0, watch: false, ..self.throughput(self.tasks()) };
+        let fill = Phase { workers: 0, watch: false, ..self.throughput(self.waiting()) };
         let taken = self.run("fill", fill).await?.fill;
-        report.show("fill_tps", "filled", self.tasks() as f64 / taken.s, " tasks/s");
+        report.show("fill_tps", "filled", self.waiting() as f64 / taken.s, " tasks/s");
         report.set("foreign_cores", taken.cpu.foreign_s / taken.s);
         self.count_all("after filling").await
     }
@@ -47,7 +47,7 @@ impl Bench<'_> {
         if self.scheduler.pids().is_empty() {
             return;
         }
-        let each = full.rss.saturating_sub(idle.rss) as f64 / self.tasks() as f64;
+        let each = full.rss.saturating_sub(idle.rss) as f64 / self.waiting() as f64;
         report.show("rss_per_task", "memory of a waiting task", each, " B");
         report.show("idle_rss_mb", "resident when empty", idle.rss as f64 / 1e6, " MB");
         report.show("full_rss_mb", "resident when full", full.rss as f64 / 1e6, " MB");
@@ -69,7 +69,7 @@ impl Bench<'_> {
 
     /// Does them all, whereby the workers see that each is there once.
     async fn drain(&self, report: &mut Report) -> Result<()> {
-        let tasks = self.tasks();
+        let tasks = self.waiting();
         let phase = Phase { clients: 0, staged: true, watch: false, ..self.throughput(tasks) };
         let taken = self.run("drain", phase).await?;
         report.show("refill_drain_tps", "drained", tasks as f64 / taken.drain.s, " tasks/s");
@@ -81,7 +81,7 @@ impl Bench<'_> {
         let count = self.scheduler.count(&self.shape, "ready").await?;
         // Others may have tasks in a scheduler that was not started here.
         let shared = self.options.connect.is_some();
-        let tasks = self.tasks();
+        let tasks = self.waiting();
         let complete = count == tasks || (shared && count > tasks);
         ensure!(complete, "{when}, {count} tasks are ready, not {tasks}");
         Ok(())
@@ -100,7 +100,7 @@ impl Bench<'_> {
         }
     }
 
-    fn tasks(&self) -> u64 {
+    fn waiting(&self) -> u64 {
         self.options.queued
     }
 }

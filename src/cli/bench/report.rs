@@ -54,7 +54,7 @@ fn rounded(value: f64) -> f64 {
 /// A number with about three digits that matter, and thousands apart.
 fn spelled(value: f64) -> String {
     let decimals = match value.abs() {
-        1000.. => return grouped(value),
+        1000.0.. => return grouped(value),
         100.0.. => 0,
         10.0.. => 1,
         1.0.. => 2,

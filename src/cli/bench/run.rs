@@ -52,9 +52,8 @@ pub(super) async fn run(
     match rate {
         Some(per_s) => {
             let (rate, board) = (Rate { addr, per_s, limit }, board.clone());
-            crew.tasks.spawn(async move {
-                open::submit(rate, board).await.context("client").map(Some)
-            });
+            crew.tasks
+                .spawn(async move { open::submit(rate, board).await.context("client").map(Some) });
         }
         None => crew.dial_clients(),
     }
@@ -113,8 +112,7 @@ impl Crew<'_> {
             self.dial_workers();
             drain = stretch(dialled, self.until(board.over()).await?, before, &pids);
         }
-        let ended =
-            if board.phase.workers > 0 { self.until(board.over()).await? } else { now() };
+        let ended = if board.phase.workers > 0 { self.until(board.over()).await? } else { now() };
         let whole = stretch(began, ended, before, &pids);
         while let Some(ended) = self.tasks.join_next().await {
             self.on_ended(ended??)?;

@@ -14,7 +14,11 @@ use crate::task::TaskId;
 
 /// Submits this client's part of a phase; returns when its last task is acknowledged, or done if it
 /// watches. Told are the times from submission to result, in nanoseconds, of a serial phase.
-pub(super) async fn submit(mut link: Link, board: Arc<Board>, index: usize) -> Result<Histogram<u64>> {
+pub(super) async fn submit(
+    mut link: Link,
+    board: Arc<Board>,
+    index: usize,
+) -> Result<Histogram<u64>> {
     let mut part = Part::new(&board.shape, board.phase, index)?;
     board.begin().await;
     while !part.is_over() {
@@ -116,7 +120,8 @@ impl Part {
         } else if let Some(words) = heard.after("OK") {
             ensure!(self.acked() < self.next - self.first, "an OK too many: {}", heard.text());
             let id = words.try_into();
-            self.ids.push(id.ok().with_context(|| format!("no id of a new task: {}", heard.text()))?);
+            self.ids
+                .push(id.ok().with_context(|| format!("no id of a new task: {}", heard.text()))?);
             Ok(())
         } else {
             bail!("the scheduler says: {}", heard.text())
@@ -131,7 +136,8 @@ impl Part {
         let number = read_result(heard.payload, &self.blank);
         let number = number.with_context(|| wrong("a result is not what the worker sent"))?;
         let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
-        let known = place.and_then(|place| Some((self.ids.get(place)?, self.ended.get_mut(place)?)));
+        let known =
+            place.and_then(|place| Some((self.ids.get(place)?, self.ended.get_mut(place)?)));
         let (known, ended) = known.with_context(|| wrong("a result of nothing submitted here"))?;
         ensure!(known == id, wrong("the result of another task"));
         ensure!(!*ended, wrong("a second result of a task"));
@@ -148,6 +154,21 @@ impl Part {
 /// One client's share of the numbers.
 fn range(tasks: u64, clients: usize, index: usize) -> Range<u64> {
     let (clients, index) = (clients.max(1) as u64, index as u64);
-    let bound = |part: u64| (u128::from(tasks) * u128::from(part) / u128::from(clients)) as u64;
+    let (each, left) = (tasks / clients, tasks % clients);
+    let bound = |part: u64| each * part + left.min(part);
     bound(index)..bound(index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_everything_once() {
+        for (tasks, clients) in [(1, 4), (7, 3), (8, 4), (1000, 7)] {
+            let shares: Vec<_> = (0..clients).map(|index| range(tasks, clients, index)).collect();
+            assert_eq!((shares[0].start, shares[clients - 1].end), (0, tasks));
+            assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start));
+        }
+    }
 }

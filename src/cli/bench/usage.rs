@@ -93,7 +93,8 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
 /// User, nice and system time of all processors: the first line of `/proc/stat`.
 fn machine_seconds(stat: &str) -> f64 {
     let line = stat.lines().next().unwrap_or_default();
-    let numbers = line.split_whitespace().skip(1).take(3).filter_map(|word| word.parse().ok());
+    let numbers =
+        line.split_whitespace().skip(1).take(3).filter_map(|word| word.parse::<f64>().ok());
     numbers.sum::<f64>() / TICKS
 }
 
