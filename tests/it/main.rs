@@ -1,5 +1,6 @@
 //! The program and the library from outside, one binary: a module per subject.
 //!
+//! - `bench`: `ganger bench`, small, and with a scheduler that is wrong.
 //! - `core`: golden scripts, each a situation, against the core.
 //! - `figures`: the figures in Redis are those of the events.
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
@@ -16,6 +17,7 @@
     reason = "in a test, panicking is how a failure is told, in helpers too"
 )]
 
+mod bench;
 mod core;
 mod figures;
 mod fuzz_corpus;
