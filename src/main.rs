@@ -1,8 +1,7 @@
-//! The program.
-fn main() {
-    let store = std::env::args().nth(1).unwrap_or("memory:".into());
-    let config = ganger::server::Config { store, ..Default::default() };
-    let server = ganger::server::Server::start(config).unwrap();
-    eprintln!("{}", server.addr());
-    server.wait().unwrap();
+//! The program: what it was told, to an exit code. Everything else is in [`ganger::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ganger::cli::run(std::env::args_os())
 }

@@ -14,6 +14,7 @@ use crate::task::TaskId;
 
 pub mod disk;
 pub mod memory;
+pub mod redis;
 
 /// Bytes of results that are kept unless told otherwise: 1 GiB.
 pub const RESULT_CAP: u64 = 1 << 30;

@@ -9,23 +9,23 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::peer::PATIENCE;
 
 /// A session id that schedulers do not draw.
-pub const SESSION: &str = "0123456789abcdef0123456789abcdef";
+pub(super) const SESSION: &str = "0123456789abcdef0123456789abcdef";
 
-pub struct Fake {
+pub(super) struct Fake {
     listener: TcpListener,
 }
 
 impl Fake {
-    pub async fn bind() -> Self {
+    pub(super) async fn bind() -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
-    pub fn addr(&self) -> SocketAddr {
+    pub(super) fn addr(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }
 
     /// Takes a connection and reads its HELLO.
-    pub async fn accept(&self) -> (Talk, String) {
+    pub(super) async fn accept(&self) -> (Talk, String) {
         let (stream, _) = in_time(self.listener.accept()).await.unwrap();
         let mut talk = Talk { stream: BufReader::new(stream) };
         let (hello, _) = talk.expect("HELLO 1 ").await;
@@ -33,7 +33,7 @@ impl Fake {
     }
 
     /// Takes a connection and welcomes it.
-    pub async fn welcome(&self, resumed: &str) -> (Talk, String) {
+    pub(super) async fn welcome(&self, resumed: &str) -> (Talk, String) {
         let (mut talk, hello) = self.accept().await;
         talk.say(&format!(
             "OK 1 session={SESSION} resumed={resumed} max-header=4096 max-payload=1000 time=1 \
@@ -45,17 +45,17 @@ impl Fake {
 }
 
 /// One connection.
-pub struct Talk {
+pub(super) struct Talk {
     stream: BufReader<TcpStream>,
 }
 
 impl Talk {
-    pub async fn say(&mut self, text: &str) {
+    pub(super) async fn say(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
     /// Says it byte by byte, each in a segment of its own.
-    pub async fn stammer(&mut self, text: &str) {
+    pub(super) async fn stammer(&mut self, text: &str) {
         self.stream.get_ref().set_nodelay(true).unwrap();
         for byte in text.bytes() {
             self.stream.write_all(&[byte]).await.unwrap();
@@ -64,7 +64,7 @@ impl Talk {
     }
 
     /// The next frame; its header is empty at the end.
-    pub async fn frame(&mut self) -> (String, Vec<u8>) {
+    pub(super) async fn frame(&mut self) -> (String, Vec<u8>) {
         let mut line = String::new();
         in_time(self.stream.read_line(&mut line)).await.unwrap();
         let line = line.trim_end_matches('\n').to_owned();
@@ -77,19 +77,19 @@ impl Talk {
     }
 
     /// Asserts that the next frame's header begins so.
-    pub async fn expect(&mut self, start: &str) -> (String, Vec<u8>) {
+    pub(super) async fn expect(&mut self, start: &str) -> (String, Vec<u8>) {
         let frame = self.frame().await;
         assert!(frame.0.starts_with(start), "expected {start:?}, got {:?}", frame.0);
         frame
     }
 
     /// Asserts that the peer says nothing more and closes.
-    pub async fn expect_end(&mut self) {
+    pub(super) async fn expect_end(&mut self) {
         assert_eq!(self.frame().await.0, "");
     }
 }
 
 /// Fails instead of hanging.
-pub async fn in_time<F: Future>(future: F) -> F::Output {
+pub(super) async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub struct Proxy {
+pub(super) struct Proxy {
     addr: SocketAddr,
     mode: Arc<watch::Sender<Mode>>,
 }
@@ -24,7 +24,7 @@ struct Mode {
 
 impl Proxy {
     /// A proxy before `to`, until its runtime ends.
-    pub async fn before(to: SocketAddr) -> Self {
+    pub(super) async fn before(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let mode = Arc::new(watch::Sender::new(Mode::default()));
@@ -38,17 +38,17 @@ impl Proxy {
         Self { addr, mode }
     }
 
-    pub fn addr(&self) -> SocketAddr {
+    pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// From now on the peer hears nothing.
-    pub fn deafen(&self) {
+    pub(super) fn deafen(&self) {
         self.mode.send_modify(|mode| mode.deaf = true);
     }
 
     /// Cuts the connections; the next ones are good.
-    pub fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.mode.send_modify(|mode| *mode = Mode { deaf: false, cuts: mode.cuts + 1 });
     }
 }

@@ -1,7 +1,9 @@
-//! What the tests share: schedulers and peers.
+//! What the tests share: schedulers, peers, Redis processes, and networks that fail when told to.
 
-pub mod peer;
-pub mod server;
+pub(crate) mod peer;
+pub(crate) mod proxy;
+pub(crate) mod redis;
+pub(crate) mod server;
 
-pub use peer::Peer;
-pub use server::Server;
+pub(crate) use peer::Peer;
+pub(crate) use server::Server;
