@@ -20,6 +20,7 @@ mod peer;
 mod picture;
 mod queue;
 mod queues;
+mod run;
 mod serve;
 mod settings;
 mod signals;
@@ -68,6 +69,8 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a command for each line of stdin, several at once
+    Run(run::Run),
     /// Run a scheduler
     Serve(serve::Serve),
     /// Work for a scheduler: run a command for each task
@@ -127,6 +130,7 @@ fn dispatch(
 ) -> Outcome {
     program.log.start(matches!(program.command, Command::Serve(_) | Command::Work(_)))?;
     match program.command {
+        Command::Run(run) => run.run(output),
         Command::Serve(serve) => serve.run(output),
         Command::Work(work) => work.run(output),
         Command::Submit(submit) => submit.run(output),

@@ -59,7 +59,12 @@ pub(super) fn decimals(value: &Value, name: &str, decimals: usize) -> Cell {
     }
 }
 
-/// A task's state.
+/// The state of a task in a list.
+pub(super) fn state_of(task: &Value) -> Option<State> {
+    task.get("state").and_then(Value::as_str).and_then(State::parse)
+}
+
+/// A task's state, as a cell.
 pub(super) fn state(word: &str) -> Cell {
     let tone = match State::parse(word) {
         Some(State::Done) => Tone::Good,
