@@ -3,8 +3,8 @@
 
 use bytes::{Bytes, BytesMut};
 use ganger::core::{Core, Event, Now, Peer, Settings};
-use ganger::message::{Refusal, Severity};
-use ganger::protocol::{Codec, Limits, Parsed, greet, parse_request, put_refusal};
+use ganger::message::{Hello, Refusal};
+use ganger::protocol::{Codec, Limits, Parsed, Violation, greet, parse_request, put_refusal};
 use ganger::record::{Record, StateLine};
 use ganger::server::engine::{Engine, Outboxes, Turn};
 use ganger::store::Store;
@@ -16,6 +16,9 @@ use super::spelling::{self, Spelling};
 
 /// Turns without a step of the clocks beyond which a core is held to run in circles.
 const TURNS_MAX: usize = 10_000;
+
+/// What the monotonic clock shows when a scheduler starts, in microseconds: eleven days.
+const MONO_START_US: u64 = 1_000_000_000_000;
 
 /// Microseconds by letter of a duration.
 const UNITS: [(&str, u64); 5] = [
@@ -128,12 +131,6 @@ impl Stage {
                 let peer = self.caller(label)?.peer;
                 self.happen(Event::HalfClosed { peer });
             }
-            [label, "oversized", id, attempt] => {
-                let peer = self.caller(label)?.peer;
-                let id = self.spelling.full_word(id)?.parse().map_err(|_| "no task")?;
-                let attempt = attempt.parse().map_err(|_| "no attempt")?;
-                self.happen(Event::Oversized { peer, id, attempt });
-            }
             ["pressure", on] => self.happen(Event::Pressure(*on == "on")),
             ["stop"] => self.happen(Event::Stop),
             ["crash"] => self.crash(),
@@ -187,47 +184,65 @@ impl Stage {
         Ok(caller.peer)
     }
 
+    /// A peer sends a frame, or a stream that is none: what a session makes of it.
     fn speak(&mut self, label: &str, text: &str) -> Result<(), String> {
         let bytes = self.spelling.frame_of(text)?;
         let mut codec = Codec::new(Limits::session(self.settings.payload_max));
         let mut buffer = BytesMut::from(&bytes[..]);
-        let frame = codec.decode(&mut buffer).map_err(|violation| violation.to_string())?;
-        let frame = frame.filter(|_| buffer.is_empty()).ok_or("that is not one frame")?;
-        match self.caller(label) {
-            Ok(caller) => {
-                let peer = caller.peer;
-                match parse_request(&frame) {
-                    Parsed::Request(request) => self.happen(Event::Request { peer, request }),
-                    Parsed::Ignore => self.print("ignored"),
-                    Parsed::Refuse(refusal) => self.tell_refusal(label, &refusal),
-                }
+        let frame = match codec.decode(&mut buffer) {
+            Ok(frame) => frame.filter(|_| buffer.is_empty()).ok_or("that is not one frame")?,
+            Err(violation) => return self.speak_badly(label, text, &violation),
+        };
+        let Ok(caller) = self.caller(label) else {
+            match greet(&frame) {
+                Ok((_, hello)) => self.join(label, hello),
+                Err(refusal) => self.turn_away(label, &refusal),
             }
-            Err(_) => match greet(&frame) {
-                Ok((_, hello)) => {
-                    let peer = self.dial(label);
-                    let credential = self.credential(hello.token.clone());
-                    let fresh = SessionId(u128::from(self.serial) << 64 | 0x5e55_1014);
-                    self.spelling.learn_session(fresh);
-                    let hello = Box::new(hello);
-                    self.happen(Event::Joined { peer, hello, fresh, credential });
-                }
-                Err(refusal) => self.tell_refusal(label, &refusal),
-            },
+            return Ok(());
+        };
+        let peer = caller.peer;
+        match parse_request(&frame) {
+            Parsed::Request(request) => self.happen(Event::Request { peer, request }),
+            Parsed::Refuse(refusal) => self.happen(Event::Refused { peer, refusal }),
+            Parsed::Ignore => self.print("ignored"),
         }
         Ok(())
     }
 
-    /// What a session answers by itself.
-    fn tell_refusal(&mut self, label: &str, refusal: &Refusal) {
+    fn join(&mut self, label: &str, hello: Hello) {
+        let peer = self.dial(label);
+        let credential = self.credential(hello.token.clone());
+        let fresh = SessionId(u128::from(self.serial) << 64 | 0x5e55_1014);
+        self.spelling.learn_session(fresh);
+        self.happen(Event::Joined { peer, hello: Box::new(hello), fresh, credential });
+    }
+
+    fn turn_away(&mut self, label: &str, refusal: &Refusal) {
         let mut bytes = BytesMut::new();
         put_refusal(refusal, &mut bytes);
         self.tell(label, &mut bytes);
-        if refusal.code.severity() == Severity::Close {
-            self.print(&format!("{label}< closed"));
-            if let Ok(peer) = self.hang_up(label) {
-                self.happen(Event::Left { peer });
-            }
+        self.print(&format!("{label}< closed"));
+    }
+
+    /// Closes the connection; a lease whose result is over the limit fails first.
+    fn speak_badly(
+        &mut self,
+        label: &str,
+        text: &str,
+        violation: &Violation,
+    ) -> Result<(), String> {
+        let peer = self.caller(label)?.peer;
+        let in_block = std::mem::replace(&mut self.in_block, true);
+        let words: Vec<&str> = text.split(' ').collect();
+        if let (Violation::TooLarge { .. }, ["DONE", id, attempt, ..]) = (violation, &words[..]) {
+            let id = self.spelling.full_word(id)?.parse().map_err(|_| "no task")?;
+            let attempt = attempt.parse().map_err(|_| "no attempt")?;
+            self.happen(Event::Oversized { peer, id, attempt });
         }
+        self.in_block = in_block;
+        let refusal = Refusal::new(violation.code(), violation.to_string());
+        self.happen(Event::Refused { peer, refusal });
+        Ok(())
     }
 
     /// Gives a new connection the lowest index that is free, as the server does.
@@ -388,9 +403,9 @@ impl Stage {
     }
 
     /// Starts a scheduler on what the store holds. Its monotonic clock begins anew, as that of a
-    /// process does.
+    /// process does: days above zero, so that there is room for leases from before.
     fn start(&mut self) -> Result<(), String> {
-        self.mono_us = 0;
+        self.mono_us = MONO_START_US;
         let now = self.now();
         let mut core = Core::new(self.settings, 1, now);
         let last = self.rows.load(&mut |record| restore(&mut core, record));
