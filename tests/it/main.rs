@@ -8,6 +8,7 @@
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
 //! - `protocol_md`: the conversations of protocol.md, held with schedulers.
 //! - `protocol_text`: what protocol.md says is what the code says.
+//! - `recovery`: processes are killed, and nothing is lost or done twice.
 //! - `store`: every backend, one suite.
 //! - `support`: schedulers and peers for the others.
 //! - `tidy`: the repository keeps its own rules.
@@ -27,6 +28,7 @@ mod figures;
 mod fuzz_corpus;
 mod protocol_md;
 mod protocol_text;
+mod recovery;
 mod store;
 mod support;
 mod tidy;

@@ -68,7 +68,18 @@ impl Drive {
         output.set_bar(bar.clone());
         let printer = Printer::new(keep_order);
         let (seen, began) = (JoinSet::new(), Instant::now());
-        Self { pattern, lines, is_open: true, state, printer, output, seen, handed_in: 0, bar, began }
+        Self {
+            pattern,
+            lines,
+            is_open: true,
+            state,
+            printer,
+            output,
+            seen,
+            handed_in: 0,
+            bar,
+            began,
+        }
     }
 
     /// Runs all lines.
@@ -151,8 +162,7 @@ impl Drive {
     }
 
     fn take(&mut self, seen: Result<Seen, JoinError>, crew: &Crew) -> Result<(), Failure> {
-        let (place, line, key, end) =
-            seen.map_err(|error| Failure::machine(error.to_string()))?;
+        let (place, line, key, end) = seen.map_err(|error| Failure::machine(error.to_string()))?;
         let mut ended = Ended { line, key, stdout: Vec::new(), failure: None, ran: None };
         match end {
             Ok(Outcome::Done { result, worker, ms, .. }) => {
