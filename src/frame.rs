@@ -380,6 +380,13 @@ impl<'a, B: BufMut> Writer<'a, B> {
     }
 }
 
+/// Spells a value as [`Writer::option`] does.
+pub fn encode(value: &str) -> String {
+    let mut out = Vec::with_capacity(value.len());
+    put_encoded(&mut out, value);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 fn put_name(out: &mut impl BufMut, name: &str) {
     out.put_u8(b' ');
     out.put_slice(name.as_bytes());

@@ -43,7 +43,7 @@ impl Core {
     }
 
     /// The name of a task's owner, or nobody if there is no member.
-    pub(super) fn owner_of(&mut self, slot: u32) -> u32 {
+    pub(super) fn owner_of(&self, slot: u32) -> u32 {
         let Some(task) = self.tasks.get(slot) else { return NOBODY };
         let class = self.queues.class(task.class);
         let route = self.queues.queue(class.queue).policy.route;

@@ -22,6 +22,8 @@ mod meta;
 mod results;
 mod sorted;
 mod tail;
+#[cfg(test)]
+mod tampered;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::fault::{Fault, damaged};
 use super::filter::Filter;
@@ -78,6 +78,10 @@ impl Results {
             results.rows.insert(number(key.value())?, entry);
         }
         meta.compare(Table::ResultsIndex, sum)?;
+        let rows = transaction.open_table(Table::Results.rows())?.len()?;
+        if rows != results.rows.len() as u64 {
+            return damaged(format!("{rows} rows of results, not {}", results.rows.len()));
+        }
         Ok(results)
     }
 
