@@ -16,6 +16,7 @@
 
 mod auditor;
 mod dice;
+mod found;
 mod mutants;
 mod net;
 mod peers;
@@ -24,22 +25,46 @@ mod store;
 mod workload;
 mod world;
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
 
 use mutants::Mutant;
 use world::World;
 
+thread_local! {
+    /// What the last panic of a run said, and where.
+    static BROKEN: RefCell<Option<String>> = const { RefCell::new(None) };
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has panics within runs kept instead of printed: they belong to a seed.
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if RUNNING.get() {
+                let text = info.payload_as_str().unwrap_or("a panic without a text");
+                let at = info.location().map(ToString::to_string).unwrap_or_default();
+                BROKEN.set(Some(format!("{text}\n(at {at})")));
+            } else {
+                others(info);
+            }
+        }));
+    });
+}
+
 /// Runs a seed; what broke, if something did.
 fn run(seed: u64, mutant: Option<Mutant>) -> (World, Option<String>) {
+    keep_panics();
     let mut world = World::new(seed, mutant);
-    let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let broken = outcome.err().map(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        text.unwrap_or_else(|| "a panic without a text".to_owned())
-    });
+    RUNNING.set(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    RUNNING.set(false);
+    let broken = outcome.err().map(|_| BROKEN.take().unwrap_or_default());
     (world, broken)
 }
 

@@ -10,7 +10,7 @@ use ganger::message::Role;
 use ganger::protocol::{Codec, Limits, Parsed, Violation, greet, parse_request, put_ping};
 use ganger::record::{Batch, Record, StateLine};
 use ganger::server::engine::{Engine, Turn};
-use ganger::store::Store;
+use ganger::store::{Error, Store};
 use ganger::task::{SessionId, TaskId};
 use tokio_util::codec::Decoder;
 
@@ -74,6 +74,13 @@ pub(crate) enum Fate {
     Dies,
     /// It has stopped orderly.
     Exits,
+}
+
+/// Reads all that is kept into a core.
+pub(crate) fn restore_all(engine: &mut Engine, disk: &mut Disk, now: Now) -> Result<(), Error> {
+    let loaded = disk.load(&mut |record| restore(engine.core_mut(), record))?;
+    engine.restored(now, loaded.last);
+    Ok(())
 }
 
 /// Reads what is kept into a core, up to so many records; `None` if it was interrupted there.
