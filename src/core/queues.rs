@@ -171,10 +171,10 @@ pub(super) struct Class {
     pub(super) listed: Option<(u64, TaskId)>,
     /// Keyed: the lines by owner's name.
     pub(super) owners: BTreeMap<u32, Line>,
-    /// Keyed, with spill: the tasks in the order in which they came into their lines.
+    /// Keyed: the tasks in the order in which they came into their owners' lines, and since when.
     pub(super) spill: VecDeque<(u64, Place)>,
-    /// Keyed: a timer is set for the first of `spill`.
-    pub(super) spill_timer: bool,
+    /// Keyed: when a timer is set for the first of `spill`, in monotonic microseconds.
+    pub(super) spill_timer: Option<u64>,
     /// Lines whose tasks are to be put where they belong now, in slices.
     pub(super) unsorted: Vec<Line>,
     /// Keyed: the members that own its tasks.
@@ -243,7 +243,7 @@ impl Queues {
             listed: None,
             owners: BTreeMap::new(),
             spill: VecDeque::new(),
-            spill_timer: false,
+            spill_timer: None,
             unsorted: Vec::new(),
             members: None,
         });
