@@ -72,12 +72,30 @@ pub(super) struct Conn {
 #[derive(Debug, Clone)]
 pub(super) enum Asked {
     Hello,
-    Submit { submit: Box<Submit>, holder_from: BTreeMap<TaskId, usize> },
-    Get { id: TaskId, from: usize },
-    Watch { id: TaskId, from: usize },
-    Cancel { id: TaskId, from: usize },
-    Retry { id: TaskId, from: usize },
-    Answer { id: TaskId, attempt: Attempt },
+    Submit {
+        submit: Box<Submit>,
+        holder_from: BTreeMap<TaskId, usize>,
+    },
+    Get {
+        id: TaskId,
+        from: usize,
+    },
+    Watch {
+        id: TaskId,
+        from: usize,
+    },
+    Cancel {
+        id: TaskId,
+        from: usize,
+    },
+    Retry {
+        id: TaskId,
+        from: usize,
+    },
+    Answer {
+        id: TaskId,
+        attempt: Attempt,
+    },
     Plain,
     Json,
     /// OK, or that there is no such thing.
