@@ -160,8 +160,7 @@ impl Core {
         let (class, from) = (task.class, task.state());
         task.phase = Phase::Scheduled { due_ms: 0 };
         (task.used, task.suspected, task.retried) = (0, 0, true);
-        let more = task.more();
-        (more.reason, more.isolated) = ("", false);
+        task.more().reason = "";
         let (mut line, record) = (task.line(), task.record.clone());
         line.state = State::Ready;
         let line = fx.batch.put(|out| line.put(out));

@@ -17,10 +17,8 @@ enum Answered {
     Settled,
 }
 
-/// Losses in a row that look like crashes, after which a task runs alone.
-pub(super) const SUSPECTED: u8 = 2;
 /// Losses in a row that look like crashes, after which a task is dead.
-pub(super) const POISON: u8 = 3;
+const POISON: u8 = 3;
 
 impl Core {
     pub(super) fn on_done(
@@ -246,12 +244,8 @@ impl Core {
         }
         let task = self.tasks.at(slot);
         task.suspected = task.suspected.saturating_add(1);
-        let suspected = task.suspected;
-        if suspected >= SUSPECTED {
-            task.more().isolated = true;
-        }
-        if suspected >= POISON {
-            self.tasks.at(slot).used += 1;
+        if task.suspected >= POISON {
+            task.used += 1;
             return self.bury(slot, State::Dead, "poison", fx);
         }
         self.try_again(slot, None, fx);
