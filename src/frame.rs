@@ -46,19 +46,26 @@ impl Outline {
         if line.len() >= HEADER_MAX {
             return Err(Malformed::HeaderTooLong);
         }
-        check_bytes(line)?;
-        let (words, payload) = match memchr::memrchr(b' ', line) {
-            Some(space) => match line.get(space + 1..) {
-                Some([b'#', digits @ ..]) => (space, Some(length(digits)?)),
-                _ => (line.len(), None),
-            },
-            None => (line.len(), None),
+        let lengths = match Scan::of(line) {
+            Scan { odd: 0, spaces: 0, lengths } if line.last().is_some_and(|&end| end != b' ') => {
+                lengths
+            }
+            scan => {
+                check_bytes(line)?;
+                scan.lengths
+            }
         };
-        let verb = line.get(..words).unwrap_or_default();
-        if verb.first().is_none_or(|&byte| byte == b'#') || has_early_length(verb) {
-            return Err(Malformed::Length);
+        if lengths == 0 {
+            return Ok(Self { header: line.len() + 1, words: line.len(), payload: None });
         }
-        Ok(Self { header: line.len() + 1, words, payload })
+        let words = memchr::memrchr(b' ', line).unwrap_or_default();
+        match line.get(words + 1..) {
+            Some([b'#', digits @ ..]) if lengths == 1 && words > 0 => {
+                let payload = Some(number(digits).ok_or(Malformed::Length)?);
+                Ok(Self { header: line.len() + 1, words, payload })
+            }
+            _ => Err(Malformed::Length),
+        }
     }
 
     /// Bytes of the whole frame; `None` if that is more than can be counted.
@@ -67,6 +74,31 @@ impl Outline {
             None => Some(self.header),
             Some(length) => usize::try_from(length).ok()?.checked_add(self.header)?.checked_add(1),
         }
+    }
+}
+
+/// What a header line holds, found without a branch per byte.
+struct Scan {
+    /// Not 0 if a byte is a control character or beyond ASCII.
+    odd: u8,
+    /// Not 0 if a space comes first or behind another one.
+    spaces: u8,
+    /// Words that begin with `#`.
+    lengths: u16,
+}
+
+impl Scan {
+    fn of(line: &[u8]) -> Self {
+        let odd = line.iter().fold(0, |odd, &byte| {
+            odd | u8::from(byte < b' ') | u8::from(byte == 0x7f) | (byte & 0x80)
+        });
+        let first = line.first().copied().unwrap_or(b' ');
+        let (mut spaces, mut lengths) = (u8::from(first == b' '), u16::from(first == b'#'));
+        for (&before, &byte) in line.iter().zip(line.get(1..).unwrap_or_default()) {
+            spaces |= u8::from(before == b' ') & u8::from(byte == b' ');
+            lengths += u16::from(before == b' ') & u16::from(byte == b'#');
+        }
+        Self { odd, spaces, lengths }
     }
 }
 
@@ -94,14 +126,6 @@ fn check_bytes(line: &[u8]) -> Result<(), Malformed> {
         }
     }
     Ok(())
-}
-
-fn has_early_length(words: &[u8]) -> bool {
-    memchr::memmem::find(words, b" #").is_some()
-}
-
-fn length(digits: &[u8]) -> Result<u64, Malformed> {
-    number(digits).ok_or(Malformed::Length)
 }
 
 /// A plain decimal number without sign or leading zeros; `None` for anything else.
@@ -148,21 +172,27 @@ impl Frame {
         &self.bytes
     }
 
+    /// The header line without `#length`, as bytes. They are known to be UTF-8.
+    pub fn line(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.words)).unwrap_or_default()
+    }
+
     /// The header line without `#length`.
     pub fn header(&self) -> &str {
-        let words = self.bytes.get(..usize::from(self.words)).unwrap_or_default();
-        std::str::from_utf8(words).unwrap_or_default()
+        std::str::from_utf8(self.line()).unwrap_or_default()
     }
 
     /// The first word.
     pub fn verb(&self) -> &str {
-        self.header().split(' ').next().unwrap_or_default()
+        let end = memchr::memchr(b' ', self.line()).unwrap_or(self.line().len());
+        std::str::from_utf8(self.line().get(..end).unwrap_or_default()).unwrap_or_default()
     }
 
     /// The words after the verb, in order.
     pub fn words(&self) -> Words<'_> {
         let header = self.header();
-        let at = header.find(' ').map_or(header.len(), |space| space + 1);
+        let space = memchr::memchr(b' ', header.as_bytes());
+        let at = space.map_or(header.len(), |space| space + 1);
         Words { header, at }
     }
 
@@ -227,10 +257,11 @@ impl<'a> Iterator for Words<'a> {
 
     fn next(&mut self) -> Option<Word<'a>> {
         let rest = self.header.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let word = rest.split(' ').next().unwrap_or(rest);
-        self.at = (self.at + word.len() + 1).min(self.header.len());
-        Some(match word.split_once('=') {
-            Some((name, value)) => Word::Option(name, value),
+        let end = memchr::memchr(b' ', rest.as_bytes()).unwrap_or(rest.len());
+        let word = rest.get(..end)?;
+        self.at = (self.at + end + 1).min(self.header.len());
+        Some(match memchr::memchr(b'=', word.as_bytes()) {
+            Some(equals) => Word::Option(word.get(..equals)?, word.get(equals + 1..)?),
             None => Word::Arg(word),
         })
     }
@@ -238,9 +269,19 @@ impl<'a> Iterator for Words<'a> {
 
 /// Decodes a percent-encoded value.
 ///
-/// `None` if an escape is not `%` and two hexadecimal digits, if the decoded text is not UTF-8, or
-/// if it holds a control character, which no value may hold.
+/// `None` if an escape is not `%` and two hexadecimal digits, if what must be encoded is not (`=`
+/// anywhere, `#` at the start), if the decoded text is not UTF-8, or if it holds a control
+/// character, which no value may hold.
 pub fn decode(value: &str) -> Option<Cow<'_, str>> {
+    unescape(value).filter(|text| !text.chars().any(char::is_control))
+}
+
+/// Decodes a percent-encoded value as [`decode`] does, but lets control characters through: for
+/// records, whose texts come from payloads.
+pub fn unescape(value: &str) -> Option<Cow<'_, str>> {
+    if value.starts_with('#') || value.contains('=') {
+        return None;
+    }
     if !value.contains('%') {
         return Some(Cow::Borrowed(value));
     }
@@ -255,8 +296,7 @@ pub fn decode(value: &str) -> Option<Cow<'_, str>> {
         let value = digit(bytes.next()?)? * 16 + digit(bytes.next()?)?;
         out.push(u8::try_from(value).ok()?);
     }
-    let text = String::from_utf8(out).ok()?;
-    (!text.chars().any(char::is_control)).then_some(Cow::Owned(text))
+    String::from_utf8(out).ok().map(Cow::Owned)
 }
 
 /// The one writer of frames: verb, arguments, options, payload, in that order.
@@ -338,6 +378,13 @@ impl<'a, B: BufMut> Writer<'a, B> {
             None => self.end(),
         }
     }
+}
+
+/// Spells a value as [`Writer::option`] does.
+pub fn encode(value: &str) -> String {
+    let mut out = Vec::with_capacity(value.len());
+    put_encoded(&mut out, value);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 fn put_name(out: &mut impl BufMut, name: &str) {

@@ -1,1 +1,299 @@
-//! Being laid out.
+//! The scheduler: events in, effects out.
+//!
+//! [`Core`] is a value. It does no I/O, reads no clock, draws no random number but from the seed it
+//! was given, and never walks a hash map: the same events at the same times have the same effects,
+//! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
+//!
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
+//! [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`isolate`],
+//! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
+//! [`view`] draws pictures for people and [`check`] proves the invariants.
+//!
+//! Invariants, each re-derived by [`Core::check`]:
+//!
+//! 1. A task is in one state, and every index and count agrees with it.
+//! 2. A lease is listed by exactly one worker's session, whose slots are not exceeded unless they
+//!    were lowered while it was busy.
+//! 3. A task waits in a line of its class, or alone for a worker of its own, or not at all.
+//! 4. No worker is free that could be given a waiting task (after the policy's own waiting rules).
+//! 5. A `unique=` is held by at most one task of its queue.
+
+mod check;
+mod control;
+mod dispatch;
+mod effects;
+mod entry;
+mod event;
+mod expire;
+mod finish;
+mod isolate;
+mod join;
+mod keyed;
+mod line;
+mod members;
+mod names;
+mod queues;
+mod restore;
+mod slots;
+mod submit;
+mod tasks;
+mod timers;
+mod view;
+mod workers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::core::isolate::Isolation;
+use crate::core::members::Members;
+use crate::core::names::Names;
+use crate::core::queues::{Counts, Queues};
+use crate::core::slots::Slots;
+use crate::core::submit::Hold;
+use crate::core::tasks::Tasks;
+use crate::core::timers::Timers;
+use crate::core::workers::Workers;
+use crate::cost::Costs;
+use crate::message::{Code, Reply, Request};
+use crate::task::TaskId;
+
+pub use effects::{Ask, Effects, Send, What};
+pub use event::{Event, Now, Peer};
+pub use queues::{Policy, Route, SPILL_MS};
+
+/// What bounds a core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The shard that identifiers name.
+    pub shard: u8,
+    /// Tasks that may be held at once; beyond, SUBMIT is told to come back.
+    pub tasks_max: usize,
+    /// Queues that may exist at once.
+    pub queues_max: usize,
+    /// Pairs of queue and kind that may exist at once.
+    pub classes_max: usize,
+    /// How long a worker with heartbeats may be without a connection, in milliseconds.
+    pub grace_ms: u64,
+    /// How long sessions found in the store may take to come back after a start, in milliseconds.
+    pub restart_grace_ms: u64,
+    /// The largest payload that is taken and sent, in bytes.
+    pub payload_max: u64,
+    /// Whether batches carry the text of events.
+    pub events: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shard: 0,
+            tasks_max: 10_000_000,
+            queues_max: 10_000,
+            classes_max: 100_000,
+            grace_ms: 5_000,
+            restart_grace_ms: 15_000,
+            payload_max: 1 << 20,
+            events: false,
+        }
+    }
+}
+
+/// The earliest deadlines: when to call again with [`Event::Due`] at the latest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deadline {
+    /// On the monotonic clock, in microseconds.
+    pub mono_us: Option<u64>,
+    /// On the wall clock, in Unix milliseconds.
+    pub wall_ms: Option<u64>,
+}
+
+/// The scheduler's whole state.
+#[derive(Debug)]
+pub struct Core {
+    settings: Settings,
+    now: Now,
+    started: Now,
+    last: TaskId,
+    rng: SmallRng,
+    tasks: Tasks,
+    queues: Queues,
+    workers: Workers,
+    timers: Timers,
+    costs: Costs,
+    kinds: Names,
+    queue_names: Names,
+    worker_names: Names,
+    members: Slots<Members>,
+    /// Names whose membership may have changed, to be looked at together at the end of the turn.
+    changed_members: BTreeSet<u32>,
+    /// Keyed classes whose pools have changed; their members are chosen then.
+    repooled: BTreeSet<u32>,
+    /// Classes with lines to be sorted anew, a slice a turn.
+    unsorted: BTreeSet<u32>,
+    /// Classes with a line of a worker, by the worker's name.
+    owned: BTreeMap<u32, BTreeSet<u32>>,
+    holds: BTreeMap<(u32, Box<str>), Hold>,
+    /// The holds that outlive their tasks, by their end in Unix milliseconds.
+    unholds: BTreeSet<(u64, u32, Box<str>)>,
+    isolation: Isolation,
+    /// Stride scheduling: the pass of the queue that was served last.
+    pass: u64,
+    /// Ends counted by queues that are gone.
+    ended: Counts,
+    submitted: u64,
+    pressure: bool,
+    figures_timer: bool,
+}
+
+impl Core {
+    /// A core that knows nothing. `seed` decides every random choice.
+    pub fn new(settings: Settings, seed: u64, now: Now) -> Self {
+        let mut core = Self {
+            settings,
+            now,
+            started: now,
+            last: TaskId::default(),
+            rng: SmallRng::seed_from_u64(seed),
+            tasks: Tasks::default(),
+            queues: Queues::default(),
+            workers: Workers::default(),
+            timers: Timers::default(),
+            costs: Costs::new(),
+            kinds: Names::default(),
+            queue_names: Names::default(),
+            worker_names: Names::default(),
+            members: Slots::default(),
+            changed_members: BTreeSet::new(),
+            repooled: BTreeSet::new(),
+            unsorted: BTreeSet::new(),
+            owned: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            unholds: BTreeSet::new(),
+            isolation: Isolation::default(),
+            pass: 0,
+            ended: Counts::default(),
+            submitted: 0,
+            pressure: false,
+            figures_timer: false,
+        };
+        core.arm_housekeeping();
+        core
+    }
+
+    /// Handles one event. The only way, with [`Core::settle`], in which a core changes.
+    pub fn handle(&mut self, now: Now, event: Event, fx: &mut Effects) {
+        self.advance(now);
+        match event {
+            Event::Request { peer, request } => self.on_request(peer, request, fx),
+            Event::Joined { peer, hello, fresh, credential } => {
+                self.on_joined(peer, *hello, fresh, credential, fx);
+            }
+            Event::Left { peer } => self.on_left(peer, fx),
+            Event::HalfClosed { peer } => self.on_half_closed(peer, fx),
+            Event::Refused { peer, refusal } => self.on_refused(peer, refusal, fx),
+            Event::Oversized { peer, id, attempt } => self.on_oversized(peer, id, attempt, fx),
+            Event::Pressure(pressure) => self.pressure = pressure,
+            Event::Stop => self.on_stop(fx),
+            Event::Due => self.on_due(fx),
+        }
+    }
+
+    /// Ends a turn: joins and leaves of the turn move the keys of their arcs, all together, and what
+    /// is left of a resorting goes on for one slice.
+    pub fn settle(&mut self, now: Now, fx: &mut Effects) {
+        self.advance(now);
+        self.apply_member_changes();
+        self.sort_slice(fx);
+        self.arm_figures();
+        fx.batch.last = self.last;
+        fx.batch.wall_ms = now.wall_ms;
+    }
+
+    /// When the core wants to be called again at the latest.
+    pub fn next_deadline(&self) -> Deadline {
+        let (mono_us, wall_ms) = self.timers.next();
+        Deadline { mono_us: if self.is_settled() { mono_us } else { Some(0) }, wall_ms }
+    }
+
+    /// Whether every waiting task is where it belongs.
+    fn is_settled(&self) -> bool {
+        self.unsorted.is_empty() && self.changed_members.is_empty() && self.repooled.is_empty()
+    }
+
+    fn advance(&mut self, now: Now) {
+        // A monotonic clock never goes back; a shell that mixes up its readings must not show here.
+        let mono_us = self.now.mono_us.max(now.mono_us);
+        self.now = Now { mono_us, wall_ms: now.wall_ms };
+    }
+
+    fn on_request(&mut self, peer: Peer, request: Request, fx: &mut Effects) {
+        if self.workers.connection(peer).is_none() {
+            // What a connection sent before it ended may arrive after that; nobody waits for it.
+            return;
+        }
+        match request {
+            Request::Submit(submit) => self.on_submit(peer, &submit, fx),
+            Request::Done { id, attempt, result } => self.on_done(peer, id, attempt, &result, fx),
+            Request::Fail(fail) => self.on_fail(peer, &fail, fx),
+            Request::Release { id, attempt, delay_ms } => {
+                self.on_release(peer, id, attempt, delay_ms, fx);
+            }
+            Request::Progress { id, attempt, percent, .. } => {
+                self.on_progress(peer, id, attempt, percent);
+            }
+            Request::Slots(slots) => self.on_slots(peer, slots, fx),
+            Request::Bye => self.on_bye(peer, fx),
+            Request::Pong => {}
+            Request::Get(id) => self.on_get(peer, id, fx),
+            Request::Watch(id) => self.on_watch(peer, id, fx),
+            Request::Cancel(id) => self.on_cancel(peer, id, fx),
+            Request::Retry(id) => self.on_retry(peer, id, fx),
+            Request::Queues => fx.send(peer, Reply::Json(self.view_queues())),
+            Request::Workers => fx.send(peer, Reply::Json(self.view_workers())),
+            Request::Tasks(filter) => fx.send(peer, Reply::Json(self.view_tasks(&filter))),
+            Request::Stats => fx.send(peer, Reply::Json(self.view_stats())),
+            Request::Queue { name, policies } => self.on_queue(peer, &name, &policies, fx),
+            Request::Drain(name) => self.on_drain(peer, &name, fx),
+        }
+    }
+
+    /// The slot of a task in the table, or what to say of one that is not there: refused if it
+    /// never was, looked up if it may have ended.
+    fn find_or_ask(&self, peer: Peer, id: TaskId, ask: Ask, fx: &mut Effects) -> Option<u32> {
+        let found = self.tasks.find(id);
+        if found.is_some() {
+            return found;
+        }
+        if id.shard() != self.settings.shard {
+            fx.refuse(peer, Code::WrongShard, format!("task {id} is of shard {}", id.shard()));
+        } else if id > self.last {
+            fx.refuse(peer, Code::UnknownTask, format!("no task {id} was ever submitted"));
+        } else {
+            fx.look_up(peer, id, ask);
+        }
+        None
+    }
+
+    /// A number below `below`, which is not zero.
+    fn draw(&mut self, below: u64) -> u64 {
+        self.rng.random_range(0..below)
+    }
+
+    /// The figures' account of a kind on a worker.
+    fn pair(&mut self, worker: u32, kind: u32) -> crate::cost::Pair {
+        let session = self.workers.sessions.at_mut(worker);
+        if let Some(Some(pair)) = session.pairs.get(kind as usize) {
+            return *pair;
+        }
+        let (kind_name, name) = (self.kinds.name(kind), self.worker_names.name(session.name));
+        let pair = self.costs.pair(&kind_name, &name);
+        if session.pairs.len() <= kind as usize {
+            session.pairs.resize(kind as usize + 1, None);
+        }
+        if let Some(slot) = session.pairs.get_mut(kind as usize) {
+            *slot = Some(pair);
+        }
+        pair
+    }
+}

@@ -9,5 +9,5 @@ pub mod reply;
 pub mod request;
 
 pub use code::{Code, Severity};
-pub use reply::{Refusal, Reply};
-pub use request::{Fail, Grants, Hello, Request, Retry, Role, Submit, TaskFilter};
+pub use reply::{Refusal, Reply, TaskInfo};
+pub use request::{Fail, Grants, Hello, Request, Retry, Role, Slice, Start, Submit, TaskFilter};

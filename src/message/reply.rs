@@ -66,6 +66,8 @@ pub struct Refusal {
     pub code: Code,
     /// `retry=`: try again after so many milliseconds.
     pub retry_ms: Option<u64>,
+    /// `min=` and `max=`: the versions that are spoken; with [`Code::Version`] only.
+    pub versions: Option<(u32, u32)>,
     /// For people; no word starts with `#` or holds `=`.
     pub text: String,
 }
@@ -73,7 +75,12 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without options.
     pub fn new(code: Code, text: impl Into<String>) -> Self {
-        Self { code, retry_ms: None, text: text.into() }
+        Self { code, retry_ms: None, versions: None, text: text.into() }
+    }
+
+    /// A refusal that says when to try again.
+    pub fn later(code: Code, retry_ms: u64, text: impl Into<String>) -> Self {
+        Self { retry_ms: Some(retry_ms), ..Self::new(code, text) }
     }
 }
 

@@ -206,6 +206,14 @@ pub struct Slice {
     pub end: u16,
 }
 
+impl Slice {
+    /// The text of it.
+    pub fn of(self, frame: &Frame) -> &str {
+        let bytes = frame.line().get(usize::from(self.start)..usize::from(self.end));
+        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+    }
+}
+
 impl Submit {
     /// Most failures by default before a task is dead.
     pub const ATTEMPTS: u32 = 20;
@@ -220,7 +228,13 @@ impl Submit {
 
     /// The text of a slice of the header.
     pub fn text(&self, slice: Slice) -> &str {
-        self.frame.header().get(usize::from(slice.start)..usize::from(slice.end)).unwrap_or("")
+        slice.of(&self.frame)
+    }
+
+    /// The value of `unique=`, decoded: two spellings of one value are the same.
+    pub fn unique(&self) -> Option<Box<str>> {
+        let spelled = self.text(self.unique?);
+        Some(crate::frame::decode(spelled).map_or_else(|| spelled.into(), |value| value.into()))
     }
 
     /// The kind's name.

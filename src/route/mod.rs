@@ -1,5 +1,33 @@
-//! Which worker gets a ready task; pure.
+//! Which worker gets a ready task: the pure choices that need no more than a key, names and weights.
+//!
+//! Everything here is a function of its arguments: no clock, no randomness of its own, no hash-map
+//! order. Two programs that know the same names and weights come to the same answer, in any
+//! language; `tests/vectors/route.json` holds published answers and `tests/vectors/route.py` a second
+//! implementation to check them with.
+//!
+//! - `weight`: [`Weight`], a worker's share, in thousandths
+//! - `md5`: where a key lies on the ring, [`point`]
+//! - `ring`: [`Ring`], the ketama ring behind the route `hash`
+//! - `modulo`: [`modulo`], the route of that name
+//! - `weighted`: [`Weighted`], a random choice in proportion to weight
+//!
+//! It never learns what a task, a session or a slot is; who is able and free is for its caller to say.
 
-/// A worker's share under the weighted routes, in thousandths: 0 to 100.000.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Weight(pub u32);
+mod weight;
+
+mod md5;
+
+mod ring;
+
+mod modulo;
+
+mod weighted;
+
+pub use self::md5::point;
+pub use self::modulo::modulo;
+pub use self::ring::Ring;
+pub use self::weight::Weight;
+pub use self::weighted::Weighted;
+
+#[cfg(test)]
+mod tests;

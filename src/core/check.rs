@@ -1,0 +1,175 @@
+//! Proves the invariants by deriving every cross-reference anew. For tests and simulations: it walks
+//! everything.
+
+use std::collections::BTreeMap;
+
+use crate::core::Core;
+use crate::core::dispatch::NOBODY;
+use crate::core::queues::Counts;
+use crate::core::tasks::{Phase, Task};
+use crate::task::State;
+
+impl Core {
+    /// Checks every invariant that must hold between two events.
+    ///
+    /// # Panics
+    ///
+    /// With the invariant that does not hold, and where.
+    pub fn check(&self) {
+        self.check_counts();
+        self.check_leases();
+        self.check_lines();
+        self.check_pools();
+        self.check_holds();
+    }
+
+    /// Checks that no worker is free that could be given a waiting task, and that waiting tasks have
+    /// the owners that they should have: between two turns, when joins and leaves are applied.
+    ///
+    /// # Panics
+    ///
+    /// With the task and the worker.
+    pub fn check_idle(&self) {
+        if !self.is_settled() {
+            return;
+        }
+        for (slot, task) in self.tasks.iter() {
+            let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
+            if task.is_isolated() {
+                continue;
+            }
+            assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
+            for (number, worker) in self.workers.sessions.iter() {
+                let Some((pool, _)) = worker.pool else { continue };
+                let able = self.queues.class(task.class).pools.contains(&pool);
+                let its = !self.queues.class(task.class).keyed || owner == NOBODY;
+                let its = its || owner == worker.name || self.has_spilled(task, lined_us);
+                assert!(
+                    !(able && its && worker.is_free()),
+                    "worker {number} is free while task {} waits for it",
+                    task.id
+                );
+            }
+        }
+    }
+
+    fn has_spilled(&self, task: &Task, lined_us: u64) -> bool {
+        let queue = self.queues.class(task.class).queue;
+        match self.queues.queue(queue).policy.route {
+            crate::core::Route::Hash { spill_ms: Some(ms) } => {
+                // At the very instant the timer has yet to be handled.
+                lined_us.saturating_add(ms.saturating_mul(1000)) < self.now.mono_us
+                    && self.timers.next().0.is_none_or(|at| at > self.now.mono_us)
+            }
+            _ => false,
+        }
+    }
+
+    fn check_counts(&self) {
+        let mut counts: BTreeMap<u32, Counts> = BTreeMap::new();
+        for (slot, task) in self.tasks.iter() {
+            assert_eq!(self.tasks.find(task.id), Some(slot), "task {} is not found", task.id);
+            assert!(task.id <= self.last, "task {} is beyond the last", task.id);
+            let queue = self.queues.class(task.class).queue;
+            *counts.entry(queue).or_default().of(task.state()) += 1;
+        }
+        for (number, queue) in self.queues.iter() {
+            let derived = counts.remove(&number).unwrap_or_default();
+            let counted = Counts { done: 0, ..queue.counts };
+            assert_eq!(counted, derived, "counts of queue {number}");
+        }
+        let mut totals = self.totals();
+        let ended = *totals.of(State::Done);
+        assert_eq!(totals.held(), self.tasks.len() as u64, "held tasks, beside {ended} done");
+    }
+
+    fn check_leases(&self) {
+        let mut listed = 0;
+        for (number, worker) in self.workers.sessions.iter() {
+            for (place, slot) in worker.leases.iter().enumerate() {
+                let task = self.tasks.get(*slot).expect("a lease is of a task");
+                let Phase::Leased { worker: its, place: kept, .. } = task.phase else {
+                    panic!("worker {number} lists task {}, which is not leased", task.id)
+                };
+                assert_eq!((its, kept as usize), (number, place), "the lease of task {}", task.id);
+                listed += 1;
+            }
+            assert!(worker.peer.is_some() || !worker.is_free(), "worker {number} is free and away");
+        }
+        let leased = self.tasks.iter().filter(|(_, task)| task.state() == State::Leased).count();
+        assert_eq!(listed, leased, "leases that no worker lists");
+    }
+
+    fn check_lines(&self) {
+        let mut waiting: BTreeMap<u32, usize> = BTreeMap::new();
+        for (_, task) in self.tasks.iter() {
+            if let Phase::Ready { .. } = task.phase {
+                if task.is_isolated() {
+                    assert!(self.isolation.waiting.contains(&task.id), "suspect {}", task.id);
+                } else {
+                    *waiting.entry(task.class).or_default() += 1;
+                }
+            }
+        }
+        for (number, class) in self.queues.classes() {
+            let derived = waiting.get(&number).copied().unwrap_or(0);
+            assert_eq!(class.waiting, derived, "tasks waiting in class {number}");
+            assert!(!class.keyed || class.listed.is_none(), "keyed class {number} is listed");
+            assert!(class.keyed == class.members.is_some(), "members of class {number}");
+            let sorted = class.unsorted.is_empty();
+            assert!(
+                class.keyed || derived == 0 || !sorted || class.listed.is_some(),
+                "class {number} waits unlisted"
+            );
+            if let Some((_, id)) = class.listed {
+                let task = self.tasks.find(id).and_then(|slot| self.tasks.get(slot));
+                let waits = task.is_some_and(|task| {
+                    task.class == number && matches!(task.phase, Phase::Ready { owner: NOBODY, .. })
+                });
+                assert!(waits, "task {id} is listed by class {number} and does not wait there");
+            }
+        }
+    }
+
+    fn check_pools(&self) {
+        for (number, pool) in self.workers.pools.iter() {
+            assert!(pool.members.len() > 0, "pool {number} is empty");
+            for (place, worker) in pool.members.iter() {
+                let session = self.workers.sessions.at(*worker);
+                assert_eq!(session.pool, Some((number, place)), "the pool of worker {worker}");
+                let weight = pool.free.weight(place);
+                assert_eq!(
+                    weight.thousandths() > 0,
+                    session.is_free(),
+                    "worker {worker} as its pool has it"
+                );
+            }
+            for (class_number, class) in self.queues.classes() {
+                let name = self.queues.queue(class.queue).name;
+                let able = pool.ability.covers(name, class.kind, class.size);
+                assert_eq!(
+                    able,
+                    class.pools.contains(&number),
+                    "pool {number}, class {class_number}"
+                );
+                let heads = pool.heads.get(&class.queue);
+                let listed = class.listed.is_some_and(|(key, id)| {
+                    heads.is_some_and(|(_, heads)| heads.contains(&(key, id, class_number)))
+                });
+                assert_eq!(able && class.listed.is_some(), listed, "head of class {class_number}");
+            }
+        }
+    }
+
+    fn check_holds(&self) {
+        for ((queue, unique), hold) in &self.holds {
+            if hold.until_ms.is_some() {
+                continue;
+            }
+            let task = self.tasks.find(hold.id).and_then(|slot| self.tasks.get(slot));
+            let task = task.expect("an open hold is of an unended task");
+            assert!(!task.state().is_end(), "task {} holds {unique} after its end", task.id);
+            assert_eq!(self.queues.class(task.class).queue, *queue, "the queue of {unique}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Brings ready tasks and free slots together, and leases.
+
+use crate::core::line::Place;
+use crate::core::queues::Class;
+use crate::core::tasks::{Phase, Tasks};
+use crate::core::timers::Reason;
+use crate::core::{Core, Effects};
+use crate::message::Reply;
+use crate::record::Write;
+use crate::task::State;
+
+/// The owner of a task that waits in no owner's line.
+pub(super) const NOBODY: u32 = u32::MAX;
+
+/// The owner of a ready task that waits in no line: it has just become ready, or has just been taken
+/// out to be leased. A task that comes back may have older places in a line than its own; none of
+/// them stands for it while it has this owner.
+pub(super) const NOWHERE: u32 = u32::MAX - 1;
+
+/// Whether a place still stands for a task that waits there.
+pub(super) fn holds(tasks: &Tasks, place: &Place, owner: u32) -> bool {
+    tasks.get(place.slot).is_some_and(|task| {
+        let waits = matches!(task.phase, Phase::Ready { owner: its, .. } if its == owner);
+        task.id == place.id && waits && !task.is_isolated()
+    })
+}
+
+/// Where a worker's next task comes from; smaller is served first among queues of equal pass.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    /// Its own line of a keyed class.
+    Own,
+    /// The line of a class.
+    Common,
+    /// A line whose owner had its time.
+    Spilled,
+}
+
+impl Core {
+    /// A task is ready from now on: it is leased at once if that is possible, else it waits.
+    pub(super) fn make_ready(&mut self, slot: u32, fx: &mut Effects) {
+        let now_us = self.now.mono_us;
+        let task = self.tasks.at(slot);
+        let from = task.state();
+        task.phase = Phase::Ready { since_us: now_us, lined_us: now_us, owner: NOWHERE };
+        let (class, isolated) = (task.class, task.is_isolated());
+        self.move_count(class, from, State::Ready);
+        if isolated {
+            return self.isolate(slot, fx);
+        }
+        let free = self.queues.class(class);
+        if !free.keyed && free.waiting == 0 {
+            if let Some(worker) = self.pick(class) {
+                return self.lease(slot, worker, fx);
+            }
+            self.wait(slot, NOBODY);
+        } else if free.keyed {
+            self.wait_for_owner(slot, fx);
+        } else {
+            self.wait(slot, NOBODY);
+        }
+    }
+
+    pub(super) fn move_count(&mut self, class: u32, from: State, to: State) {
+        let counts = &mut self.queues.queue_of(class).counts;
+        *counts.of(from) -= 1;
+        *counts.of(to) += 1;
+    }
+
+    /// Puts a ready task into a line.
+    pub(super) fn wait(&mut self, slot: u32, owner: u32) {
+        let task = self.tasks.at(slot);
+        let place = Place { key: task.id.bits(), id: task.id, slot };
+        let number = task.class;
+        if let Phase::Ready { owner: its, .. } = &mut task.phase {
+            *its = owner;
+        }
+        let class = self.queues.class_mut(number);
+        class.waiting += 1;
+        let waiting = class.waiting;
+        if owner == NOBODY {
+            class.line.push(place);
+            if class.line.len() > 2 * waiting + 64 {
+                class.line.shrink(waiting, |place| holds(&self.tasks, place, NOBODY));
+            }
+            self.list_head(number);
+        } else {
+            let line = class.owners.entry(owner).or_default();
+            line.push(place);
+            line.shrink(waiting, |place| holds(&self.tasks, place, owner));
+            self.owned.entry(owner).or_default().insert(number);
+        }
+        if waiting == 1 {
+            self.wake_queue(number);
+        }
+    }
+
+    /// A queue that wakes starts at the current pass, so that it has no turns saved up.
+    fn wake_queue(&mut self, class: u32) {
+        let pass = self.pass;
+        let queue = self.queues.queue_of(class);
+        queue.pass = queue.pass.max(pass);
+    }
+
+    /// A waiting task leaves its line without a lease. Its place stays behind and is dropped when it
+    /// is met; call this when the task's phase has changed.
+    pub(super) fn leave_line(&mut self, number: u32) {
+        let class = self.queues.class_mut(number);
+        class.waiting -= 1;
+        if !class.keyed {
+            self.list_head(number);
+        }
+    }
+
+    /// Tells the pools which task is the first of an unkeyed class.
+    pub(super) fn list_head(&mut self, number: u32) {
+        let class = self.queues.class_mut(number);
+        let first = if class.keyed {
+            None
+        } else {
+            class.line.first(|place| holds(&self.tasks, place, NOBODY))
+        };
+        let head = first.map(|place| (place.key, place.id));
+        let was = std::mem::replace(&mut class.listed, head);
+        if was == head {
+            return;
+        }
+        let (queue, pass) = (class.queue, self.queues.queue(self.queues.class(number).queue).pass);
+        for pool in &self.queues.class(number).pools {
+            let Some(pool) = self.workers.pools.get_mut(*pool) else { continue };
+            // The new one first: a queue that has but this class stays listed all the while.
+            if let Some((key, id)) = head {
+                pool.list(queue, pass, (key, id, number));
+            }
+            if let Some((key, id)) = was {
+                pool.unlist(queue, (key, id, number));
+            }
+        }
+    }
+
+    /// A free worker for a class under the route by weight, if there is one.
+    pub(super) fn pick(&mut self, class: u32) -> Option<u32> {
+        let pools = &self.queues.class(class).pools;
+        let free = |pool: &u32| self.workers.pools.get(*pool).map_or(0, |pool| pool.free.total());
+        let total: u64 = pools.iter().map(free).sum();
+        if total == 0 {
+            return None;
+        }
+        let mut drawn = rand::RngExt::random_range(&mut self.rng, 0..total);
+        for number in &self.queues.class(class).pools {
+            let pool = self.workers.pools.at(*number);
+            let weight = pool.free.total();
+            if drawn < weight {
+                let place = pool.free.pick(drawn)?;
+                return pool.members.get(place).copied();
+            }
+            drawn -= weight;
+        }
+        None
+    }
+
+    /// Leases a ready task that waits in no line (any more) to a worker with room.
+    pub(super) fn lease(&mut self, slot: u32, worker: u32, fx: &mut Effects) {
+        let now_us = self.now.mono_us;
+        let session = self.workers.sessions.at_mut(worker);
+        let task = self.tasks.at(slot);
+        let Phase::Ready { since_us, .. } = task.phase else {
+            unreachable!("only ready is leased")
+        };
+        let place = u32::try_from(session.leases.len()).unwrap_or(u32::MAX);
+        task.attempt += 1;
+        task.phase = Phase::Leased { since_us: now_us, worker, place };
+        let mut line = task.line();
+        line.at_ms = self.now.wall_ms;
+        let line = fx.batch.put(|out| {
+            line.put(out);
+            out.extend_from_slice(session.lease_words.as_bytes());
+        });
+        let (id, attempt, class, record) = (task.id, task.attempt, task.class, task.record.clone());
+        if let Some(more) = task.more.as_mut() {
+            more.progress_us = 0;
+            more.percent = None;
+            let limits = [more.timeout_ms, more.max_run_ms];
+            if let Some(ms) = limits.into_iter().flatten().min() {
+                let at_us = now_us.saturating_add(ms.saturating_mul(1000));
+                self.timers.at_mono(at_us, Reason::LeaseLimit(id, attempt));
+            }
+        }
+        fx.write(Write::State { id, line });
+        session.leases.push(slot);
+        if let Some(peer) = session.peer {
+            fx.send(peer, Reply::Run { id, attempt, record });
+        }
+        self.workers.refresh(worker);
+        self.move_count(class, State::Ready, State::Leased);
+        let (kind, wait_us) = (self.queues.class(class).kind, now_us - since_us);
+        let pair = self.pair(worker, kind);
+        self.costs.waited(pair, wait_us);
+        self.event(fx, "leased", id, attempt, class, Some(worker), &[("wait-us", wait_us)]);
+    }
+
+    /// Gives a worker tasks as long as it has room and something waits for it.
+    pub(super) fn feed(&mut self, worker: u32, fx: &mut Effects) {
+        if self.step_reserved(worker, fx) {
+            return;
+        }
+        while self.workers.sessions.get(worker).is_some_and(|worker| worker.is_free()) {
+            let Some(slot) = self.take_next(worker) else { break };
+            self.lease(slot, worker, fx);
+        }
+        self.workers.refresh(worker);
+    }
+
+    /// Takes the task that a worker with room is to have next out of its line.
+    fn take_next(&mut self, worker: u32) -> Option<u32> {
+        let session = self.workers.sessions.at(worker);
+        let (name, pool) = (session.name, session.pool?.0);
+        let common = self.first_common(pool);
+        let keyed = self.first_keyed(name, pool);
+        let (pass, source, _, class) = match (common, keyed) {
+            (Some(common), Some(keyed)) => common.min(keyed),
+            (common, keyed) => common.or(keyed)?,
+        };
+        let owner = if source == Source::Own { name } else { NOBODY };
+        let slot = match source {
+            Source::Common | Source::Own => self.take_first(class, owner)?,
+            Source::Spilled => self.take_spilled(class)?,
+        };
+        self.pass = self.pass.max(pass);
+        self.queues.queue_of(class).pass = pass + STRIDE;
+        Some(slot)
+    }
+
+    fn first_common(&mut self, pool: u32) -> Option<(u64, Source, u64, u32)> {
+        let pool = self.workers.pools.at_mut(pool);
+        let queues = &self.queues;
+        let (pass, queue) = pool.first_queue(|queue| queues.queue(queue).pass)?;
+        let (key, _, class) = pool.heads.get(&queue)?.1.first().copied()?;
+        Some((pass, Source::Common, key, class))
+    }
+
+    /// The best of the keyed classes: they are few, so each is looked at.
+    fn first_keyed(&mut self, name: u32, pool: u32) -> Option<(u64, Source, u64, u32)> {
+        let mut best = None;
+        if let Some(classes) = self.owned.get(&name) {
+            for &number in classes {
+                let class = self.queues.class_mut(number);
+                if !class.pools.contains(&pool) {
+                    continue;
+                }
+                let line = class.owners.get_mut(&name);
+                let first = line.and_then(|line| line.first(|p| holds(&self.tasks, p, name)));
+                let pass = self.queues.queue_of(number).pass;
+                let own = first.map(|place| (pass, Source::Own, place.key, number));
+                best = best.into_iter().chain(own).min();
+            }
+        }
+        let keyed = self.workers.pools.at(pool).keyed.clone();
+        for number in keyed {
+            let pass = self.queues.queue_of(number).pass;
+            let spilled = self.first_spilled(number);
+            let spilled = spilled.map(|key| (pass, Source::Spilled, key, number));
+            best = best.into_iter().chain(spilled).min();
+        }
+        best
+    }
+
+    /// Takes the first task of a class, or of an owner's line in it.
+    fn take_first(&mut self, number: u32, owner: u32) -> Option<u32> {
+        let class = self.queues.class_mut(number);
+        let line = if owner == NOBODY { &mut class.line } else { class.owners.get_mut(&owner)? };
+        let place = line.first(|place| holds(&self.tasks, place, owner))?;
+        line.pop();
+        let empty = owner != NOBODY && line.len() == 0;
+        class.waiting -= 1;
+        if empty {
+            class.owners.remove(&owner);
+            self.disown(owner, number);
+        }
+        self.take_out(place.slot);
+        if owner == NOBODY {
+            self.list_head(number);
+        }
+        Some(place.slot)
+    }
+
+    /// A task has been taken out of its line: whatever places it has there are void.
+    pub(super) fn take_out(&mut self, slot: u32) {
+        if let Phase::Ready { owner, .. } = &mut self.tasks.at(slot).phase {
+            *owner = NOWHERE;
+        }
+    }
+
+    /// An owner has no line in a class any more.
+    pub(super) fn disown(&mut self, owner: u32, class: u32) {
+        if let Some(classes) = self.owned.get_mut(&owner) {
+            classes.remove(&class);
+            if classes.is_empty() {
+                self.owned.remove(&owner);
+            }
+        }
+    }
+
+    /// Leases what waits in an unkeyed class while somebody is free.
+    pub(super) fn serve(&mut self, class: u32, fx: &mut Effects) {
+        while self.waits(class) {
+            let Some(worker) = self.pick(class) else { return };
+            let Some(slot) = self.take_first(class, NOBODY) else { return };
+            self.lease(slot, worker, fx);
+        }
+    }
+
+    fn waits(&self, class: u32) -> bool {
+        let class: &Class = self.queues.class(class);
+        !class.keyed && class.listed.is_some()
+    }
+}
+
+/// How far a queue's pass moves with each task: all queues have the same share.
+const STRIDE: u64 = 1;

@@ -1,0 +1,238 @@
+//! What happens because time passes.
+
+use crate::core::tasks::Phase;
+use crate::core::timers::Reason;
+use crate::core::{Core, Effects};
+use crate::message::{Reply, Retry};
+use crate::record::Write;
+use crate::task::{Attempt, State, TaskId};
+
+/// Deadlines handled in one turn; the rest is handled in the next, after what has arrived.
+const SLICE: usize = 4096;
+
+/// How often idle queues, old figures and workers' entries are looked at, in microseconds.
+const HOUSEKEEPING_US: u64 = 60_000_000;
+
+/// How long an empty queue without policies is kept, in microseconds.
+const IDLE_QUEUE_US: u64 = 3_600_000_000;
+
+impl Core {
+    pub(super) fn on_due(&mut self, fx: &mut Effects) {
+        for _ in 0..SLICE {
+            let Some(reason) = self.timers.pop(self.now) else { return };
+            match reason {
+                Reason::LeaseLimit(id, attempt) => self.on_lease_limit(id, attempt, fx),
+                Reason::Grace(worker, serial) => self.on_grace_over(worker, serial, fx),
+                Reason::Spill(class) => self.on_spill(class, fx),
+                Reason::Isolation => self.isolate_next(fx),
+                Reason::Housekeeping => self.on_housekeeping(fx),
+                Reason::TaskDue(id) => self.on_task_due(id, fx),
+                Reason::Expiry(id) => self.on_expiry(id, fx),
+                Reason::Forget(id) => self.on_forget(id, fx),
+                Reason::Unhold => self.on_unhold(fx),
+                Reason::Figures => self.on_figures(fx),
+            }
+        }
+    }
+
+    fn on_lease_limit(&mut self, id: TaskId, attempt: Attempt, fx: &mut Effects) {
+        let Some(slot) = self.tasks.find(id) else { return };
+        let now_us = self.now.mono_us;
+        let task = self.tasks.at(slot);
+        let Phase::Leased { since_us, worker, .. } = task.phase else { return };
+        let Some(more) = task.more.as_ref().filter(|_| task.attempt == attempt) else { return };
+        let after = |from_us: u64, ms: u64| from_us.saturating_add(ms.saturating_mul(1000));
+        let timeout = more.timeout_ms.map(|ms| after(since_us.max(more.progress_us), ms));
+        let max_run = more.max_run_ms.map(|ms| after(since_us, ms));
+        let ends = [timeout.map(|at| (at, "timeout")), max_run.map(|at| (at, "max-run"))];
+        let Some((at_us, end)) = ends.into_iter().flatten().min() else { return };
+        if at_us > now_us {
+            self.timers.at_mono(at_us, Reason::LeaseLimit(id, attempt));
+            return;
+        }
+        self.stop_run(slot, worker, end, fx);
+        self.fail_lease(slot, worker, end, Retry::Backoff, fx);
+        self.feed(worker, fx);
+    }
+
+    /// The lease is about to end without its worker: it is told, and keeps the slot until it answers.
+    pub(super) fn stop_run(&mut self, slot: u32, worker: u32, end: &'static str, fx: &mut Effects) {
+        let task = self.tasks.at(slot);
+        let (id, attempt) = (task.id, task.attempt);
+        let more = task.more();
+        more.unanswered = more.unanswered.saturating_add(1);
+        let session = self.workers.sessions.at_mut(worker);
+        session.unanswered.insert((id, attempt));
+        if let Some(peer) = session.peer {
+            fx.send(peer, Reply::Stop { id, attempt, reason: end });
+        }
+    }
+
+    fn on_task_due(&mut self, id: TaskId, fx: &mut Effects) {
+        let Some(slot) = self.tasks.find(id) else { return };
+        if let Phase::Scheduled { due_ms } = self.tasks.at(slot).phase {
+            if due_ms <= self.now.wall_ms {
+                self.make_ready(slot, fx);
+            } else {
+                self.timers.at_wall(due_ms, Reason::TaskDue(id));
+            }
+        }
+    }
+
+    fn on_expiry(&mut self, id: TaskId, fx: &mut Effects) {
+        let Some(slot) = self.tasks.find(id) else { return };
+        let task = self.tasks.at(slot);
+        let Some(at_ms) = task.expires_at_ms().filter(|_| task.attempt == 0) else { return };
+        if task.state().is_end() {
+            return;
+        }
+        if at_ms <= self.now.wall_ms {
+            self.withdraw(slot, fx);
+            self.bury(slot, State::Cancelled, "expired", fx);
+        } else {
+            self.timers.at_wall(at_ms, Reason::Expiry(id));
+        }
+    }
+
+    /// Takes a task that is not leased from wherever it waits.
+    pub(super) fn withdraw(&mut self, slot: u32, fx: &mut Effects) {
+        let task = self.tasks.at(slot);
+        let (id, class) = (task.id, task.class);
+        if !matches!(task.phase, Phase::Ready { .. }) {
+            return;
+        }
+        let isolated = task.is_isolated();
+        task.phase = Phase::Scheduled { due_ms: 0 };
+        self.move_count(class, State::Ready, State::Scheduled);
+        if isolated {
+            self.leave_isolation(id, fx);
+        } else {
+            self.leave_line(class);
+        }
+    }
+
+    fn on_forget(&mut self, id: TaskId, fx: &mut Effects) {
+        let Some(slot) = self.tasks.find(id) else { return };
+        let task = self.tasks.at(slot);
+        let Phase::Cancelled { at_ms } = task.phase else { return };
+        let until_ms = at_ms.saturating_add(task.result_ttl_ms());
+        if until_ms > self.now.wall_ms {
+            self.timers.at_wall(until_ms, Reason::Forget(id));
+            return;
+        }
+        let class = task.class;
+        fx.write(Write::Drop { id });
+        self.tasks.remove(slot);
+        let counts = &mut self.queues.queue_of(class).counts;
+        *counts.of(State::Cancelled) -= 1;
+    }
+
+    fn on_unhold(&mut self, fx: &mut Effects) {
+        while let Some((until_ms, _, _)) = self.unholds.first()
+            && *until_ms <= self.now.wall_ms
+            && let Some((until_ms, queue, unique)) = self.unholds.pop_first()
+        {
+            let name = (queue, unique);
+            match self.holds.get(&name) {
+                Some(hold) if hold.until_ms == Some(until_ms) => _ = self.holds.remove(&name),
+                // Its task was brought back and holds the value itself: the row alone goes.
+                Some(hold) if hold.until_ms.is_none() => {}
+                _ => continue,
+            }
+            let text = self.hold_name(&name);
+            let name = fx.text(text.as_bytes());
+            fx.write(Write::Unhold { name });
+        }
+        if let Some((until_ms, _, _)) = self.unholds.first() {
+            self.timers.at_wall(*until_ms, Reason::Unhold);
+        }
+    }
+
+    pub(super) fn arm_housekeeping(&mut self) {
+        self.timers.at_mono(self.now.mono_us + HOUSEKEEPING_US, Reason::Housekeeping);
+    }
+
+    fn on_housekeeping(&mut self, fx: &mut Effects) {
+        let now_us = self.now.mono_us;
+        let holding = |number: u32| {
+            let mut from = self.holds.range((number, Box::from(""))..);
+            from.next().is_some_and(|((queue, _), _)| *queue == number)
+        };
+        let idle = self.queues.iter().filter(|(number, queue)| {
+            let idle = now_us.saturating_sub(queue.used_us) >= IDLE_QUEUE_US;
+            !queue.configured && idle && queue.counts.held() == 0 && !holding(*number)
+        });
+        let idle: Vec<u32> = idle.map(|(number, _)| number).collect();
+        idle.into_iter().for_each(|number| self.forget_queue(number));
+        let workers: Vec<u32> = self.workers.sessions.iter().map(|(number, _)| number).collect();
+        for worker in workers {
+            if self.workers.sessions.at(worker).peer.is_some() {
+                self.write_worker(worker, fx);
+            }
+        }
+        let batch = &mut fx.batch;
+        self.costs.forget(self.now.wall_ms, &mut |kind, worker| {
+            let name = batch.put(|out| put_pair(out, kind, worker));
+            batch.writes.push(Write::StatsGone { name });
+        });
+        self.arm_housekeeping();
+    }
+
+    fn forget_queue(&mut self, number: u32) {
+        self.ended.done += self.queues.queue(number).counts.done;
+        let classes = self.queues.queue(number).classes.clone();
+        for &class in &classes {
+            for pool in self.queues.class(class).pools.clone() {
+                let pool = self.workers.pools.at_mut(pool);
+                pool.classes.retain(|its| *its != class);
+                pool.keyed.remove(&class);
+            }
+            self.unsorted.remove(&class);
+        }
+        self.queues.remove(number);
+        let used: Vec<_> = self.queues.classes().filter_map(|(_, class)| class.members).collect();
+        for members in 0..self.members.bound() {
+            if !used.contains(&members) {
+                self.members.remove(members);
+            }
+        }
+    }
+
+    /// Figures are written at whole seconds of the wall clock while there is something to tell, so
+    /// that a throughput of sixty seconds is one of sixty whole ones.
+    pub(super) fn arm_figures(&mut self) {
+        if !self.figures_timer && self.costs.is_changed() {
+            self.figures_timer = true;
+            let next_ms = self.now.wall_ms - self.now.wall_ms % 1000 + 1000;
+            self.timers.at_wall(next_ms, Reason::Figures);
+        }
+    }
+
+    fn on_figures(&mut self, fx: &mut Effects) {
+        self.figures_timer = false;
+        self.write_figures(fx);
+    }
+
+    /// Writes the figures that changed, as of the last whole second.
+    pub(super) fn write_figures(&mut self, fx: &mut Effects) {
+        let at_ms = self.now.wall_ms - self.now.wall_ms % 1000;
+        let batch = &mut fx.batch;
+        self.costs.flush(at_ms, &mut |kind, worker, figures| {
+            let name = batch.put(|out| put_pair(out, kind, worker));
+            let mut words = Vec::new();
+            figures.fields(&mut |name, value| {
+                words.extend_from_slice(format!(" {name}={value}").as_bytes());
+            });
+            let line = batch.put(|out| out.extend_from_slice(words.get(1..).unwrap_or_default()));
+            batch.writes.push(Write::Stats { name, line });
+        });
+    }
+}
+
+fn put_pair(out: &mut Vec<u8>, kind: &str, worker: Option<&str>) {
+    out.extend_from_slice(kind.as_bytes());
+    if let Some(worker) = worker {
+        out.push(b'@');
+        out.extend_from_slice(worker.as_bytes());
+    }
+}

@@ -1,0 +1,362 @@
+//! The ends of leases: answers of workers, and what follows for the task.
+
+use crate::core::event::Peer;
+use crate::core::tasks::Phase;
+use crate::core::timers::Reason;
+use crate::core::{Ask, Core, Effects};
+use crate::frame::encode;
+use crate::message::{Code, Fail, Reply, Retry, Submit};
+use crate::record::{self, Write};
+use crate::task::{Attempt, State, TaskId};
+
+/// What a DONE, FAIL or RELEASE is about.
+enum Answered {
+    /// The current lease of that worker, which holds the task in that slot.
+    Lease { slot: u32, worker: u32 },
+    /// Something that is settled already, one way or the other; the peer has its reply.
+    Settled,
+}
+
+/// Losses in a row that look like crashes, after which a task is dead.
+const POISON: u8 = 3;
+
+impl Core {
+    pub(super) fn on_done(
+        &mut self,
+        peer: Peer,
+        id: TaskId,
+        attempt: Attempt,
+        result: &[u8],
+        fx: &mut Effects,
+    ) {
+        let answered = self.answered(peer, id, attempt, fx);
+        let Answered::Lease { slot, worker } = answered else { return };
+        fx.send(peer, Reply::OkTask(id));
+        let us = self.end_lease(slot, worker);
+        let task = self.tasks.at(slot);
+        let (class, ttl_ms) = (task.class, task.result_ttl_ms());
+        let until_ms = if ttl_ms == 0 { 0 } else { self.now.wall_ms.saturating_add(ttl_ms) };
+        let name = self.worker_names.name(self.workers.sessions.at(worker).name);
+        let ended_ms = self.now.wall_ms;
+        let frame = fx.batch.put(|out| {
+            let ms = us / 1000;
+            record::put_result_done(out, id, attempt, &name, ms, ended_ms, until_ms, result);
+        });
+        fx.write(Write::End { id, frame, until_ms });
+        let kind = self.queues.class(class).kind;
+        let pair = self.pair(worker, kind);
+        self.costs.succeeded(pair, self.now.wall_ms, us);
+        self.event(fx, "done", id, attempt, class, Some(worker), &[("us", us)]);
+        self.move_count(class, State::Leased, State::Done);
+        self.release_unique(slot, fx);
+        if let Some(task) = self.tasks.remove(slot) {
+            for watcher in task.watchers() {
+                self.push_result(watcher, Reply::Result(frame), fx);
+            }
+        }
+        self.feed(worker, fx);
+    }
+
+    pub(super) fn on_fail(&mut self, peer: Peer, fail: &Fail, fx: &mut Effects) {
+        let answered = self.answered(peer, fail.id, fail.attempt, fx);
+        let Answered::Lease { slot, worker } = answered else { return };
+        fx.send(peer, Reply::OkTask(fail.id));
+        self.tasks.at(slot).note_error(&fail.error);
+        self.fail_lease(slot, worker, "failed", fail.retry, fx);
+        self.feed(worker, fx);
+    }
+
+    /// A worker announced a result over the limit: the lease has failed for good.
+    pub(super) fn on_oversized(
+        &mut self,
+        peer: Peer,
+        id: TaskId,
+        attempt: Attempt,
+        fx: &mut Effects,
+    ) {
+        let Some((slot, worker)) = self.lease_of(peer, id, attempt) else { return };
+        let limit = self.settings.payload_max;
+        let text = format!("result-too-large: the limit is {limit} bytes");
+        self.tasks.at(slot).note_error(text.as_bytes());
+        self.fail_lease(slot, worker, "result-too-large", Retry::No, fx);
+        self.feed(worker, fx);
+    }
+
+    pub(super) fn on_release(
+        &mut self,
+        peer: Peer,
+        id: TaskId,
+        attempt: Attempt,
+        delay_ms: u64,
+        fx: &mut Effects,
+    ) {
+        let answered = self.answered(peer, id, attempt, fx);
+        let Answered::Lease { slot, worker } = answered else { return };
+        fx.send(peer, Reply::OkTask(id));
+        self.end_lease(slot, worker);
+        self.note_end(slot, attempt, "released", worker);
+        let class = self.tasks.at(slot).class;
+        self.event(fx, "released", id, attempt, class, Some(worker), &[]);
+        self.give_back(slot, worker, delay_ms, fx);
+        self.feed(worker, fx);
+    }
+
+    /// Offers a released task to the others at once, and to everybody again after the delay, which
+    /// is at least a second if the releaser is the only one free.
+    fn give_back(&mut self, slot: u32, worker: u32, delay_ms: u64, fx: &mut Effects) {
+        let class = self.tasks.at(slot).class;
+        let plain = !self.queues.class(class).keyed && self.queues.class(class).waiting == 0;
+        if delay_ms == 0 && plain && !self.tasks.at(slot).is_isolated() {
+            self.workers.hide(worker);
+            let other = self.pick(class);
+            self.workers.refresh(worker);
+            if let Some(other) = other {
+                let us = self.now.mono_us;
+                let owner = super::dispatch::NOWHERE;
+                self.tasks.at(slot).phase = Phase::Ready { since_us: us, lined_us: us, owner };
+                self.move_count(class, State::Leased, State::Ready);
+                return self.lease(slot, other, fx);
+            }
+        }
+        self.schedule(slot, delay_ms.max(1000), fx);
+    }
+
+    pub(super) fn on_progress(&mut self, peer: Peer, id: TaskId, attempt: Attempt, percent: u8) {
+        let now_us = self.now.mono_us;
+        if let Some((slot, _)) = self.lease_of(peer, id, attempt) {
+            let more = self.tasks.at(slot).more();
+            more.progress_us = now_us;
+            more.percent = Some(percent);
+        }
+    }
+
+    /// The slot and the worker of a lease, if it is that peer's.
+    fn lease_of(&mut self, peer: Peer, id: TaskId, attempt: Attempt) -> Option<(u32, u32)> {
+        let worker = self.workers.of(peer)?;
+        let slot = self.tasks.find(id)?;
+        let task = self.tasks.at(slot);
+        let its = matches!(task.phase, Phase::Leased { worker: its, .. } if its == worker);
+        (its && task.attempt == attempt).then_some((slot, worker))
+    }
+
+    fn answered(&mut self, peer: Peer, id: TaskId, attempt: Attempt, fx: &mut Effects) -> Answered {
+        if let Some((slot, worker)) = self.lease_of(peer, id, attempt) {
+            return Answered::Lease { slot, worker };
+        }
+        let worker = self.workers.of(peer);
+        if let Some(worker) = worker
+            && self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
+        {
+            fx.send(peer, Reply::OkTask(id));
+            self.answer_settled(id, worker, fx);
+            return Answered::Settled;
+        }
+        match self.tasks.find(id) {
+            Some(slot) => match self.tasks.at(slot).end_of(attempt) {
+                Some("failed" | "released") => fx.send(peer, Reply::OkTask(id)),
+                _ => fx.refuse(peer, Code::Stale, stale(id, attempt)),
+            },
+            None if id > self.last || id.shard() != self.settings.shard => {
+                fx.refuse(peer, Code::Stale, stale(id, attempt));
+            }
+            None => fx.look_up(peer, id, Ask::Answer(attempt)),
+        }
+        Answered::Settled
+    }
+
+    /// A run whose end was decided without its worker is over there too: its slot is free.
+    fn answer_settled(&mut self, id: TaskId, worker: u32, fx: &mut Effects) {
+        self.settle_unanswered(id);
+        self.feed(worker, fx);
+    }
+
+    pub(super) fn settle_unanswered(&mut self, id: TaskId) {
+        if let Some(slot) = self.tasks.find(id)
+            && let Some(more) = self.tasks.at(slot).more.as_mut()
+        {
+            more.unanswered = more.unanswered.saturating_sub(1);
+        }
+    }
+
+    /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.
+    pub(super) fn end_lease(&mut self, slot: u32, worker: u32) -> u64 {
+        let task = self.tasks.at(slot);
+        let Phase::Leased { since_us, place, .. } = task.phase else { unreachable!("a lease") };
+        let id = task.id;
+        let session = self.workers.sessions.at_mut(worker);
+        session.leases.swap_remove(place as usize);
+        if let Some(&moved) = session.leases.get(place as usize)
+            && let Phase::Leased { place: its, .. } = &mut self.tasks.at(moved).phase
+        {
+            *its = place;
+        }
+        self.end_isolation(id);
+        (self.now.mono_us - since_us).max(1)
+    }
+
+    pub(super) fn note_end(&mut self, slot: u32, attempt: Attempt, end: &str, worker: u32) {
+        let name = self.worker_names.name(self.workers.sessions.at(worker).name);
+        self.tasks.at(slot).note_end(attempt, end, &name);
+    }
+
+    /// A lease ended without a result: by FAIL, by a limit.
+    pub(super) fn fail_lease(
+        &mut self,
+        slot: u32,
+        worker: u32,
+        end: &'static str,
+        retry: Retry,
+        fx: &mut Effects,
+    ) {
+        let us = self.end_lease(slot, worker);
+        let task = self.tasks.at(slot);
+        task.suspected = 0;
+        let (id, attempt, class) = (task.id, task.attempt, task.class);
+        self.note_end(slot, attempt, end, worker);
+        let kind = self.queues.class(class).kind;
+        let pair = self.pair(worker, kind);
+        self.costs.failed(pair, us);
+        self.event(fx, end, id, attempt, class, Some(worker), &[("us", us)]);
+        let reason = if end == "result-too-large" { end } else { "no-retry" };
+        match retry {
+            Retry::No => {
+                self.tasks.at(slot).used += 1;
+                self.bury(slot, State::Dead, reason, fx);
+            }
+            Retry::Backoff => self.try_again(slot, None, fx),
+            Retry::After(ms) => self.try_again(slot, Some(ms), fx),
+        }
+    }
+
+    /// A lease ended with its session. `crash`: that looks like the task's own doing; else it costs
+    /// the task nothing.
+    pub(super) fn lose_lease(&mut self, slot: u32, worker: u32, crash: bool, fx: &mut Effects) {
+        self.end_lease(slot, worker);
+        let task = self.tasks.at(slot);
+        let (id, attempt, class) = (task.id, task.attempt, task.class);
+        self.note_end(slot, attempt, "lost", worker);
+        let kind = self.queues.class(class).kind;
+        let pair = self.pair(worker, kind);
+        self.costs.lost(pair);
+        self.event(fx, "lost", id, attempt, class, Some(worker), &[]);
+        if !crash {
+            return self.back_to_ready(slot, fx);
+        }
+        let task = self.tasks.at(slot);
+        task.suspected = task.suspected.saturating_add(1);
+        if task.suspected >= POISON {
+            task.used += 1;
+            return self.bury(slot, State::Dead, "poison", fx);
+        }
+        self.try_again(slot, None, fx);
+    }
+
+    /// A lease ended and nobody is to blame: the task is ready as it was.
+    pub(super) fn back_to_ready(&mut self, slot: u32, fx: &mut Effects) {
+        let task = self.tasks.at(slot);
+        let (id, mut line) = (task.id, task.line());
+        line.state = State::Ready;
+        fx.write_state(id, &line);
+        self.make_ready(slot, fx);
+    }
+
+    /// One more of the task's attempts is used: it is scheduled again, or dead.
+    fn try_again(&mut self, slot: u32, delay_ms: Option<u64>, fx: &mut Effects) {
+        let task = self.tasks.at(slot);
+        task.used += 1;
+        if task.attempts != 0 && task.used >= u32::from(task.attempts) {
+            return self.bury(slot, State::Dead, "attempts", fx);
+        }
+        let (used, base_ms) = (task.used, task.backoff_ms());
+        let delay_ms = delay_ms.unwrap_or_else(|| self.backoff_ms(base_ms, used));
+        self.schedule(slot, delay_ms, fx);
+    }
+
+    /// Exponential backoff with jitter: `base × 2^(used − 1)`, at most an hour (or the base, if that
+    /// is longer), of which between half and all is waited, so that what failed together does not
+    /// come back together.
+    fn backoff_ms(&mut self, base_ms: u64, used: u32) -> u64 {
+        let factor = 1_u64.checked_shl(used.saturating_sub(1)).unwrap_or(u64::MAX);
+        let most_ms = base_ms.saturating_mul(factor).min(base_ms.max(Submit::BACKOFF_MAX_MS));
+        most_ms - most_ms / 2 + self.draw(most_ms / 2 + 1)
+    }
+
+    /// Has a task wait for so many milliseconds.
+    fn schedule(&mut self, slot: u32, delay_ms: u64, fx: &mut Effects) {
+        let due_ms = self.now.wall_ms.saturating_add(delay_ms);
+        let task = self.tasks.at(slot);
+        let (id, class, from) = (task.id, task.class, task.state());
+        task.phase = Phase::Scheduled { due_ms };
+        let line = task.line();
+        self.move_count(class, from, State::Scheduled);
+        fx.write_state(id, &line);
+        if delay_ms == 0 {
+            self.make_ready(slot, fx);
+        } else {
+            self.timers.at_wall(due_ms, Reason::TaskDue(id));
+        }
+    }
+
+    /// Ends a task that is in no line and held by nobody as dead or cancelled.
+    pub(super) fn bury(&mut self, slot: u32, state: State, reason: &'static str, fx: &mut Effects) {
+        let at_ms = self.now.wall_ms;
+        let task = self.tasks.at(slot);
+        let (id, class, from) = (task.id, task.class, task.state());
+        task.phase = match state {
+            State::Dead => Phase::Dead { at_ms },
+            _ => Phase::Cancelled { at_ms },
+        };
+        task.more().reason = reason;
+        let (line, record, ttl_ms) = (task.line(), task.record.clone(), task.result_ttl_ms());
+        let line = fx.batch.put(|out| line.put(out));
+        let frame = fx.text(&record);
+        fx.write(Write::Bury { id, line, frame });
+        self.move_count(class, from, state);
+        let attempt = self.tasks.at(slot).attempt;
+        self.event(fx, state.word(), id, attempt, class, None, &[]);
+        let task = self.tasks.at(slot);
+        let watchers: Vec<Peer> = task.watchers().collect();
+        task.watcher = Peer::default();
+        task.more().watchers.clear();
+        for watcher in watchers {
+            self.push_end(watcher, slot, fx);
+        }
+        self.release_unique(slot, fx);
+        if state == State::Cancelled {
+            self.timers.at_wall(at_ms.saturating_add(ttl_ms), Reason::Forget(id));
+        }
+    }
+
+    /// Gives a `unique=` up, or keeps it for its time after the end.
+    fn release_unique(&mut self, slot: u32, fx: &mut Effects) {
+        let task = self.tasks.at(slot);
+        let (id, class) = (task.id, task.class);
+        let Some(more) = task.more.as_ref() else { return };
+        let Some(unique) = more.unique.clone() else { return };
+        let for_ms = more.unique_for_ms;
+        let name = (self.queues.class(class).queue, unique);
+        if for_ms == 0 {
+            self.holds.remove(&name);
+            return;
+        }
+        let until_ms = self.now.wall_ms.saturating_add(for_ms);
+        let text = self.hold_name(&name);
+        let hold = fx.text(text.as_bytes());
+        let line = fx.text(format!("id={id} until={until_ms}").as_bytes());
+        fx.write(Write::Hold { name: hold, line });
+        if let Some(held) = self.holds.get_mut(&name) {
+            held.until_ms = Some(until_ms);
+        }
+        self.unholds.insert((until_ms, name.0, name.1));
+        self.timers.at_wall(until_ms, Reason::Unhold);
+    }
+
+    pub(super) fn hold_name(&self, name: &(u32, Box<str>)) -> String {
+        let queue = self.queue_names.name(self.queues.queue(name.0).name);
+        format!("{queue} {}", encode(&name.1))
+    }
+}
+
+fn stale(id: TaskId, attempt: Attempt) -> String {
+    format!("lease {attempt} of task {id} is not, or no longer, this session's")
+}

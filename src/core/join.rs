@@ -1,0 +1,374 @@
+//! Peers come and go.
+
+use crate::core::entry::{Entry, put_host};
+use crate::core::event::Peer;
+use crate::core::submit::size_of_limit;
+use crate::core::timers::Reason;
+use crate::core::workers::{Ability, Worker};
+use crate::core::{Core, Effects};
+use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
+use crate::record::Write;
+use crate::route::Weight;
+use crate::task::SessionId;
+
+/// How a worker's session ended, for the leases it still had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Loss {
+    /// It gave them back.
+    Returned,
+    /// It vanished while the scheduler was up: perhaps a task's doing.
+    Crash,
+    /// It did not come back after the scheduler's own restart.
+    Restart,
+}
+
+impl Core {
+    pub(super) fn on_joined(
+        &mut self,
+        peer: Peer,
+        hello: Hello,
+        fresh: SessionId,
+        credential: u32,
+        fx: &mut Effects,
+    ) {
+        if hello.role != Role::Worker {
+            self.workers.connect(peer, None);
+            return fx.send(peer, Reply::Welcome { session: fresh, resumed: false });
+        }
+        let name = self.worker_names.number(&hello.name);
+        let known = hello.session.and_then(|session| self.workers.by_session(session));
+        let known = known.filter(|&worker| {
+            let worker = self.workers.sessions.at(worker);
+            worker.credential == credential && worker.name == name
+        });
+        if let Some(worker) = known {
+            return self.resume(worker, peer, hello, fx);
+        }
+        if let Some(older) = self.workers.by_name(name) {
+            if self.workers.sessions.at(older).credential != credential {
+                let text = "the name is in use by a session with another token";
+                fx.refuse(peer, Code::Denied, text);
+                return fx.send(peer, Reply::Close);
+            }
+            self.supersede(older, fx);
+        }
+        let worker = self.new_session(peer, name, hello, fresh, credential);
+        self.workers.connect(peer, Some(worker));
+        fx.send(peer, Reply::Welcome { session: fresh, resumed: false });
+        self.place(worker);
+        self.write_worker(worker, fx);
+        self.isolate_next(fx);
+        self.feed(worker, fx);
+    }
+
+    fn new_session(
+        &mut self,
+        peer: Peer,
+        name: u32,
+        hello: Hello,
+        session: SessionId,
+        credential: u32,
+    ) -> u32 {
+        let entry = Entry::of(hello, self.now.wall_ms);
+        self.costs.set_price(&self.worker_names.name(name), entry.price);
+        let mut worker = Worker::new(session, name, &self.worker_names.name(name), entry);
+        worker.credential = credential;
+        worker.peer = Some(peer);
+        self.workers.insert(worker)
+    }
+
+    /// A worker is back: its leases are pushed again, for it to ignore those that it is running.
+    fn resume(&mut self, worker: u32, peer: Peer, hello: Hello, fx: &mut Effects) {
+        if let Some(older) = self.workers.sessions.at(worker).peer {
+            self.workers.disconnect(older);
+            fx.send(older, Reply::Close);
+        }
+        let entry = Entry::of(hello, self.now.wall_ms);
+        let session = self.workers.sessions.at_mut(worker);
+        session.entry = Entry { since_ms: session.entry.since_ms, ..entry };
+        session.peer = Some(peer);
+        session.restored = false;
+        let (id, name, price) = (session.session, session.name, session.entry.price);
+        let mut leases = session.leases.clone();
+        self.costs.set_price(&self.worker_names.name(name), price);
+        self.workers.connect(peer, Some(worker));
+        fx.send(peer, Reply::Welcome { session: id, resumed: true });
+        leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
+        for slot in leases {
+            let task = self.tasks.at(slot);
+            let (id, attempt, record) = (task.id, task.attempt, task.record.clone());
+            fx.send(peer, Reply::Run { id, attempt, record });
+        }
+        // What was ended meanwhile, it may be running still.
+        let unanswered = self.workers.sessions.at(worker).unanswered.clone();
+        for (id, attempt) in unanswered {
+            fx.send(peer, Reply::Stop { id, attempt, reason: "cancelled" });
+        }
+        self.place(worker);
+        self.write_worker(worker, fx);
+        self.isolate_next(fx);
+        self.feed(worker, fx);
+    }
+
+    /// A newer session has the name: the older one keeps its leases and gets nothing new.
+    fn supersede(&mut self, worker: u32, fx: &mut Effects) {
+        let session = self.workers.sessions.at_mut(worker);
+        session.superseded = true;
+        if let Some(peer) = session.peer {
+            fx.send(peer, Reply::Drain { reason: "superseded" });
+        }
+        self.stop_feeding(worker, fx);
+    }
+
+    /// A worker gets nothing new from now on.
+    pub(super) fn stop_feeding(&mut self, worker: u32, fx: &mut Effects) {
+        let session = self.workers.sessions.at_mut(worker);
+        session.draining = true;
+        let (name, reserved) = (session.name, session.reserved.is_some());
+        self.workers.refresh(worker);
+        self.member_changed(name);
+        if reserved {
+            self.give_up_isolation_unless_running(worker, fx);
+        }
+    }
+
+    fn give_up_isolation_unless_running(&mut self, worker: u32, fx: &mut Effects) {
+        let reserved = self.workers.sessions.at(worker).reserved;
+        if reserved.is_some_and(|id| self.isolation.waiting.contains(&id)) {
+            self.give_up_isolation(fx);
+        }
+    }
+
+    /// Puts a worker into the pool of its abilities.
+    pub(super) fn place(&mut self, worker: u32) {
+        let ability = self.ability(&self.workers.sessions.at(worker).entry.clone());
+        let (pool, new) = self.workers.pool_of(ability);
+        let before = self.workers.sessions.at(worker).pool;
+        if before.is_none_or(|(before, _)| before != pool) {
+            let place = self.workers.pools.at_mut(pool).members.insert(worker);
+            self.leave_pool(worker);
+            self.workers.sessions.at_mut(worker).pool = Some((pool, place));
+        }
+        if new {
+            self.connect_pool(pool);
+        }
+        self.workers.refresh(worker);
+        let name = self.workers.sessions.at(worker).name;
+        self.member_changed(name);
+    }
+
+    fn ability(&mut self, entry: &Entry) -> Ability {
+        let mut numbers = |names: &Option<Vec<String>>, queue: bool| {
+            names.as_ref().map(|names| {
+                let table = if queue { &mut self.queue_names } else { &mut self.kinds };
+                let mut numbers: Vec<u32> = names.iter().map(|name| table.number(name)).collect();
+                numbers.sort_unstable();
+                numbers.dedup();
+                numbers
+            })
+        };
+        let (kinds, queues) = (numbers(&entry.kinds, false), numbers(&entry.queues, true));
+        let mut tags = entry.tags.clone();
+        tags.sort();
+        let limit =
+            entry.payload_max.unwrap_or(u64::MAX).min(self.settings.payload_max.max(1 << 26));
+        Ability { kinds, queues, tags, size: size_of_limit(limit) }
+    }
+
+    /// Finds the classes that a new pool is able to do.
+    fn connect_pool(&mut self, number: u32) {
+        let ability = self.workers.pools.at(number).ability.clone();
+        let able = self.queues.classes().filter(|(_, class)| {
+            let name = self.queues.queue(class.queue).name;
+            ability.covers(name, class.kind, class.size)
+        });
+        let able: Vec<u32> = able.map(|(class, _)| class).collect();
+        for &number_of_class in &able {
+            let class = self.queues.class_mut(number_of_class);
+            if let Err(at) = class.pools.binary_search(&number) {
+                class.pools.insert(at, number);
+            }
+            let (queue, listed, keyed) = (class.queue, class.listed, class.keyed);
+            let waits = class.waiting > 0;
+            let pass = self.queues.queue(queue).pass;
+            let pool = self.workers.pools.at_mut(number);
+            if let Some((key, id)) = listed {
+                pool.list(queue, pass, (key, id, number_of_class));
+            }
+            if keyed && waits {
+                pool.keyed.insert(number_of_class);
+            }
+            if keyed {
+                self.repooled.insert(number_of_class);
+            }
+        }
+        self.workers.pools.at_mut(number).classes = able;
+    }
+
+    /// Takes a worker out of its pool; a pool without workers goes.
+    fn leave_pool(&mut self, worker: u32) {
+        let session = self.workers.sessions.at_mut(worker);
+        let name = session.name;
+        let Some((number, place)) = session.pool.take() else { return };
+        self.member_changed(name);
+        let pool = self.workers.pools.at_mut(number);
+        pool.members.remove(place);
+        pool.free.set(place, Weight::ZERO);
+        if pool.members.len() > 0 {
+            return;
+        }
+        let Some(gone) = self.workers.remove_pool(number) else { return };
+        for class in gone.classes {
+            let its = self.queues.class_mut(class);
+            its.pools.retain(|pool| *pool != number);
+            if its.keyed {
+                self.repooled.insert(class);
+            }
+        }
+    }
+
+    pub(super) fn on_left(&mut self, peer: Peer, fx: &mut Effects) {
+        let Some(connection) = self.workers.disconnect(peer) else { return };
+        let Some(worker) = connection.worker else { return };
+        let session = self.workers.sessions.at_mut(worker);
+        session.peer = None;
+        if session.entry.heartbeat_ms.is_none() {
+            return self.end_session(worker, Loss::Crash, fx);
+        }
+        self.give_grace(worker, self.settings.grace_ms, fx);
+    }
+
+    /// Keeps a session without a connection for a while.
+    pub(super) fn give_grace(&mut self, worker: u32, grace_ms: u64, fx: &mut Effects) {
+        let until_us = self.now.mono_us.saturating_add(grace_ms.saturating_mul(1000));
+        let session = self.workers.sessions.at_mut(worker);
+        session.grace_until_us = until_us;
+        self.timers.at_mono(until_us, Reason::Grace(worker, session.serial));
+        self.workers.refresh(worker);
+        self.give_up_isolation_unless_running(worker, fx);
+    }
+
+    pub(super) fn on_grace_over(&mut self, worker: u32, serial: u32, fx: &mut Effects) {
+        let Some(session) = self.workers.sessions.get(worker) else { return };
+        if session.serial != serial || session.peer.is_some() {
+            return;
+        }
+        if session.grace_until_us > self.now.mono_us {
+            self.timers.at_mono(session.grace_until_us, Reason::Grace(worker, serial));
+            return;
+        }
+        let loss = if session.restored { Loss::Restart } else { Loss::Crash };
+        self.end_session(worker, loss, fx);
+    }
+
+    /// A worker's session is over for good; its leases end with it.
+    fn end_session(&mut self, worker: u32, loss: Loss, fx: &mut Effects) {
+        self.stop_feeding(worker, fx);
+        let session = self.workers.sessions.at_mut(worker);
+        let unanswered = std::mem::take(&mut session.unanswered);
+        let mut leases = session.leases.clone();
+        for (id, _) in unanswered {
+            self.settle_unanswered(id);
+        }
+        leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
+        for slot in leases {
+            if loss == Loss::Returned {
+                let attempt = self.tasks.at(slot).attempt;
+                self.end_lease(slot, worker);
+                self.note_end(slot, attempt, "returned", worker);
+                self.back_to_ready(slot, fx);
+            } else {
+                self.lose_lease(slot, worker, loss == Loss::Crash, fx);
+            }
+        }
+        self.leave_pool(worker);
+        let Some(gone) = self.workers.remove(worker) else { return };
+        if !gone.superseded {
+            let (name, host) = (self.worker_names.name(gone.name), gone.entry.host);
+            let (name, host) = (fx.text(name.as_bytes()), fx.batch.put(|out| put_host(out, &host)));
+            fx.write(Write::WorkerGone { name, host });
+        }
+        self.isolate_next(fx);
+    }
+
+    pub(super) fn on_bye(&mut self, peer: Peer, fx: &mut Effects) {
+        fx.send(peer, Reply::Ok);
+        fx.send(peer, Reply::Close);
+        if let Some(connection) = self.workers.disconnect(peer)
+            && let Some(worker) = connection.worker
+        {
+            self.workers.sessions.at_mut(worker).peer = None;
+            self.end_session(worker, Loss::Returned, fx);
+        }
+    }
+
+    /// A frame was refused before it meant anything; the worst of them end the connection.
+    pub(super) fn on_refused(&mut self, peer: Peer, refusal: Refusal, fx: &mut Effects) {
+        if self.workers.connection(peer).is_none() {
+            return;
+        }
+        let closes = refusal.code.severity() == Severity::Close;
+        fx.send(peer, Reply::Refused(refusal));
+        if closes {
+            fx.send(peer, Reply::Close);
+            self.on_left(peer, fx);
+        }
+    }
+
+    /// A client that will say no more stays for what it waits for; a worker cannot answer any more.
+    pub(super) fn on_half_closed(&mut self, peer: Peer, fx: &mut Effects) {
+        let Some(connection) = self.workers.connection_mut(peer) else { return };
+        if connection.worker.is_some() {
+            fx.send(peer, Reply::Close);
+            return self.on_left(peer, fx);
+        }
+        connection.half_closed = true;
+        if connection.watching == 0 {
+            fx.send(peer, Reply::Close);
+        }
+    }
+
+    pub(super) fn on_slots(&mut self, peer: Peer, slots: u32, fx: &mut Effects) {
+        let Some(worker) = self.workers.of(peer) else {
+            return fx.refuse(peer, Code::Forbidden, "only a worker has slots");
+        };
+        self.workers.sessions.at_mut(worker).entry.slots = slots;
+        fx.send(peer, Reply::Ok);
+        self.write_worker(worker, fx);
+        self.workers.refresh(worker);
+        self.isolate_next(fx);
+        self.feed(worker, fx);
+    }
+
+    pub(super) fn on_drain(&mut self, peer: Peer, name: &str, fx: &mut Effects) {
+        let number = self.worker_names.find(name).and_then(|name| self.workers.by_name(name));
+        let Some(worker) = number else {
+            return fx.refuse(peer, Code::UnknownWorker, format!("no worker {name} is here"));
+        };
+        fx.send(peer, Reply::Ok);
+        if let Some(its) = self.workers.sessions.at(worker).peer {
+            fx.send(its, Reply::Drain { reason: "drain" });
+        }
+        self.stop_feeding(worker, fx);
+    }
+
+    /// The scheduler stops; running tasks go on and are resumed.
+    pub(super) fn on_stop(&mut self, fx: &mut Effects) {
+        let peers: Vec<Peer> = self.workers.sessions.iter().filter_map(|(_, w)| w.peer).collect();
+        for peer in peers {
+            fx.send(peer, Reply::Drain { reason: "restart" });
+        }
+        self.write_figures(fx);
+    }
+
+    pub(super) fn write_worker(&mut self, worker: u32, fx: &mut Effects) {
+        let session = self.workers.sessions.at(worker);
+        if session.superseded {
+            return;
+        }
+        let name = fx.text(self.worker_names.name(session.name).as_bytes());
+        let seen_ms = self.now.wall_ms;
+        let line = fx.batch.put(|out| session.put_entry(out, seen_ms));
+        fx.write(Write::Worker { name, line });
+    }
+}

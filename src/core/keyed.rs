@@ -1,0 +1,272 @@
+//! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
+
+use crate::core::dispatch::{NOBODY, NOWHERE, holds};
+use crate::core::line::{Line, Place};
+use crate::core::queues::Route;
+use crate::core::tasks::Phase;
+use crate::core::timers::Reason;
+use crate::core::{Core, Effects};
+
+/// How many places are sorted anew in one turn: about a millisecond.
+const SLICE: usize = 4096;
+
+impl Core {
+    /// Lets a ready task of a keyed class go to its owner, or wait for it.
+    pub(super) fn wait_for_owner(&mut self, slot: u32, fx: &mut Effects) {
+        let number = self.tasks.at(slot).class;
+        let owner = self.owner_of(slot);
+        let free = self.free_owner(number, owner);
+        if let Some(worker) = free
+            && !self.has_line(number, owner)
+        {
+            return self.lease(slot, worker, fx);
+        }
+        self.line_up(slot, owner);
+        match free {
+            Some(worker) => self.feed(worker, fx),
+            None => self.serve_spilled(number, fx),
+        }
+    }
+
+    fn has_line(&mut self, number: u32, owner: u32) -> bool {
+        let line = self.queues.class_mut(number).owners.get_mut(&owner);
+        line.is_some_and(|line| line.first(|place| holds(&self.tasks, place, owner)).is_some())
+    }
+
+    fn free_owner(&self, class: u32, owner: u32) -> Option<u32> {
+        let worker = self.workers.by_name(owner)?;
+        let session = self.workers.sessions.get(worker)?;
+        let able = session
+            .pool
+            .is_some_and(|(pool, _)| self.queues.class(class).pools.binary_search(&pool).is_ok());
+        (able && session.is_free()).then_some(worker)
+    }
+
+    /// The name of a task's owner, or nobody if there is no member.
+    pub(super) fn owner_of(&self, slot: u32) -> u32 {
+        let Some(task) = self.tasks.get(slot) else { return NOBODY };
+        let class = self.queues.class(task.class);
+        let route = self.queues.queue(class.queue).policy.route;
+        let Some(members) = class.members.and_then(|members| self.members.get(members)) else {
+            return NOBODY;
+        };
+        let key = task.route_key();
+        let owner = match route {
+            Route::Hash { .. } => members.hash_owner(&key),
+            Route::Modulo => members.modulo_owner(&key),
+            Route::WeightedRandom => None,
+        };
+        owner.unwrap_or(NOBODY)
+    }
+
+    fn spill_us(&self, class: u32) -> Option<u64> {
+        let queue = self.queues.class(class).queue;
+        match self.queues.queue(queue).policy.route {
+            Route::Hash { spill_ms } => spill_ms.map(|ms| ms.saturating_mul(1000)),
+            Route::Modulo | Route::WeightedRandom => None,
+        }
+    }
+
+    /// Puts a task into its owner's line; its clock starts.
+    fn line_up(&mut self, slot: u32, owner: u32) {
+        let now_us = self.now.mono_us;
+        let task = self.tasks.at(slot);
+        let place = Place { key: task.id.bits(), id: task.id, slot };
+        let number = task.class;
+        if let Phase::Ready { lined_us, .. } = &mut task.phase {
+            *lined_us = now_us;
+        }
+        self.wait(slot, owner);
+        let class = self.queues.class_mut(number);
+        if owner != NOBODY {
+            // Also where nothing spills: that may change while the task waits.
+            class.spill.push_back((now_us, place));
+            if class.spill.len() > 2 * class.waiting + 64 {
+                let tasks = &self.tasks;
+                class.spill.retain(|(since, place)| waits_since(tasks, place, *since));
+            }
+        }
+        for pool in &self.queues.class(number).pools {
+            if let Some(pool) = self.workers.pools.get_mut(*pool) {
+                pool.keyed.insert(number);
+            }
+        }
+        self.arm_spill(number);
+    }
+
+    /// The key of the first task that may go to any able worker; such a class stays listed only
+    /// while something waits.
+    pub(super) fn first_spilled(&mut self, number: u32) -> Option<u64> {
+        let now_us = self.now.mono_us;
+        let class = self.queues.class_mut(number);
+        if class.waiting == 0 {
+            for pool in &class.pools {
+                if let Some(pool) = self.workers.pools.get_mut(*pool) {
+                    pool.keyed.remove(&number);
+                }
+            }
+            return None;
+        }
+        if let Some(place) = class.line.first(|place| holds(&self.tasks, place, NOBODY)) {
+            return Some(place.key);
+        }
+        match self.spill_front(number)? {
+            (due_us, place) if due_us <= now_us => Some(place.key),
+            _ => {
+                self.arm_spill(number);
+                None
+            }
+        }
+    }
+
+    /// When the first task that waits for its owner may go to another, and its place.
+    fn spill_front(&mut self, number: u32) -> Option<(u64, Place)> {
+        let spill_us = self.spill_us(number)?;
+        let class = self.queues.class_mut(number);
+        while let Some((since_us, place)) = class.spill.front().copied() {
+            if waits_since(&self.tasks, &place, since_us) {
+                return Some((since_us.saturating_add(spill_us), place));
+            }
+            class.spill.pop_front();
+        }
+        None
+    }
+
+    /// Takes the task that [`Core::first_spilled`] speaks of.
+    pub(super) fn take_spilled(&mut self, number: u32) -> Option<u32> {
+        self.first_spilled(number)?;
+        let class = self.queues.class_mut(number);
+        class.waiting -= 1;
+        if let Some(place) = class.line.first(|place| holds(&self.tasks, place, NOBODY)) {
+            class.line.pop();
+            self.take_out(place.slot);
+            return Some(place.slot);
+        }
+        let (_, place) = class.spill.pop_front()?;
+        self.take_out(place.slot);
+        Some(place.slot)
+    }
+
+    /// Gives tasks whose owners had their time to the next free worker along the ring.
+    pub(super) fn serve_spilled(&mut self, number: u32, fx: &mut Effects) {
+        while self.first_spilled(number).is_some() && self.pick_exists(number) {
+            let Some(slot) = self.take_spilled(number) else { return };
+            let Some(worker) = self.next_along_ring(slot) else {
+                unreachable!("somebody able is free")
+            };
+            self.lease(slot, worker, fx);
+        }
+    }
+
+    fn pick_exists(&self, class: u32) -> bool {
+        let pools = &self.queues.class(class).pools;
+        let free = |pool: &u32| self.workers.pools.get(*pool).is_some_and(|p| p.free.total() > 0);
+        pools.iter().any(free)
+    }
+
+    fn next_along_ring(&mut self, slot: u32) -> Option<u32> {
+        let task = self.tasks.get(slot)?;
+        let class = task.class;
+        let members = self.queues.class(class).members.and_then(|m| self.members.get(m));
+        let key = task.route_key();
+        let names = members.into_iter().flat_map(|members| members.walk(&key));
+        let free = names.filter_map(|name| self.free_owner(class, name)).next();
+        free.or_else(|| self.pick(class))
+    }
+
+    /// Sets the timer for the first task, if its time is yet to come. While it is over, every worker
+    /// that gets room looks here anyway.
+    fn arm_spill(&mut self, number: u32) {
+        let Some((due_us, _)) = self.spill_front(number) else { return };
+        let class = self.queues.class_mut(number);
+        if due_us > self.now.mono_us && class.spill_timer.is_none_or(|armed_us| armed_us > due_us) {
+            class.spill_timer = Some(due_us);
+            self.timers.at_mono(due_us, Reason::Spill(number));
+        }
+    }
+
+    pub(super) fn on_spill(&mut self, number: u32, fx: &mut Effects) {
+        let Some(class) = self.queues.find_class_mut(number) else { return };
+        class.spill_timer = None;
+        if class.keyed {
+            self.serve_spilled(number, fx);
+        }
+    }
+
+    /// Has the lines of a class sorted anew: its members or its route changed.
+    pub(super) fn unsort(&mut self, number: u32) {
+        let class = self.queues.class_mut(number);
+        if class.waiting == 0 && class.unsorted.is_empty() {
+            return;
+        }
+        let lines = std::mem::take(&mut class.owners);
+        for owner in lines.keys() {
+            let owner = *owner;
+            if let Some(classes) = self.owned.get_mut(&owner) {
+                classes.remove(&number);
+                if classes.is_empty() {
+                    self.owned.remove(&owner);
+                }
+            }
+        }
+        class.unsorted.extend(lines.into_values());
+        class.unsorted.push(std::mem::take(&mut class.line));
+        class.unsorted.retain(|line| line.len() > 0);
+        self.list_head(number);
+        self.unsorted.insert(number);
+    }
+
+    /// Sorts some places anew; nobody else waits longer than that takes.
+    pub(super) fn sort_slice(&mut self, fx: &mut Effects) {
+        let mut budget = SLICE;
+        while budget > 0 {
+            let Some(&number) = self.unsorted.first() else { return };
+            let Some(class) = self.queues.find_class_mut(number) else {
+                self.unsorted.remove(&number);
+                continue;
+            };
+            let Some(place) = class.unsorted.last_mut().and_then(Line::pop) else {
+                class.unsorted.pop();
+                if class.unsorted.is_empty() {
+                    self.unsorted.remove(&number);
+                }
+                continue;
+            };
+            budget -= 1;
+            self.sort(number, place, fx);
+        }
+    }
+
+    /// Puts a task where it belongs now. A place that its task has left and come back beside is
+    /// doubled by this, which is harmless: the task is leased from whichever is met first.
+    fn sort(&mut self, number: u32, place: Place, fx: &mut Effects) {
+        let Some(task) = self.tasks.get(place.slot).filter(|task| task.id == place.id) else {
+            return;
+        };
+        let Phase::Ready { owner, .. } = task.phase else { return };
+        if task.is_isolated() {
+            return;
+        }
+        self.queues.class_mut(number).waiting -= 1;
+        if !self.queues.class(number).keyed {
+            self.wait(place.slot, NOBODY);
+            return self.serve(number, fx);
+        }
+        let now_owner = self.owner_of(place.slot);
+        if now_owner == owner && owner != NOBODY {
+            self.wait(place.slot, owner);
+        } else {
+            self.line_up(place.slot, now_owner);
+        }
+        match self.free_owner(number, now_owner) {
+            Some(worker) => self.feed(worker, fx),
+            None => self.serve_spilled(number, fx),
+        }
+    }
+}
+
+fn waits_since(tasks: &crate::core::tasks::Tasks, place: &Place, since: u64) -> bool {
+    let phase = tasks.get(place.slot).filter(|task| task.id == place.id).map(|task| task.phase);
+    matches!(phase, Some(Phase::Ready { lined_us, owner, .. })
+        if lined_us == since && owner != NOBODY && owner != NOWHERE)
+}

@@ -1,0 +1,291 @@
+//! Queues and classes. A class is what decides who is able: queue, kind and size. Its ready tasks
+//! wait in one line or, under a keyed route, in a line for each owner.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use crate::core::line::{Line, Place};
+use crate::core::slots::Slots;
+use crate::frame::number;
+use crate::protocol::submit::DURATION_MAX_MS;
+use crate::task::{State, TaskId};
+
+/// Which worker gets a task, per queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Route {
+    /// The owner of the task's key on the hash ring; another one after `spill`.
+    Hash {
+        /// Milliseconds; `None` waits for the owner for ever.
+        spill_ms: Option<u64>,
+    },
+    /// The key's MD5 modulo the number of able workers, sorted by name; waits for it.
+    Modulo,
+    /// Random, in proportion to weight.
+    #[default]
+    WeightedRandom,
+}
+
+/// How long a task waits for its owner by default, in milliseconds.
+pub const SPILL_MS: u64 = 1000;
+
+/// What is chosen per queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Which worker.
+    pub route: Route,
+    /// `spill=`, kept while another route is chosen.
+    pub spill_ms: Option<u64>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { route: Route::default(), spill_ms: Some(SPILL_MS) }
+    }
+}
+
+impl Policy {
+    /// Changes one policy, spelled as on the wire.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what the option takes.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match (name, value) {
+            ("order", "fcfs") => {}
+            ("order", _) => return Err("order is fcfs".into()),
+            ("route", "hash") => self.route = Route::Hash { spill_ms: self.spill_ms },
+            ("route", "modulo") => self.route = Route::Modulo,
+            ("route", "weighted-random") => self.route = Route::WeightedRandom,
+            ("route", _) => return Err("route is hash, modulo or weighted-random".into()),
+            ("spill", "none") => self.set_spill(None),
+            ("spill", ms) => match number(ms.as_bytes()).filter(|&ms| ms <= DURATION_MAX_MS) {
+                Some(ms) => self.set_spill(Some(ms)),
+                None => return Err(format!("spill is 0 to {DURATION_MAX_MS} ms, or none")),
+            },
+            _ => return Err(format!("a queue has no policy {name}")),
+        }
+        Ok(())
+    }
+
+    fn set_spill(&mut self, spill_ms: Option<u64>) {
+        self.spill_ms = spill_ms;
+        if let Route::Hash { spill_ms: current } = &mut self.route {
+            *current = spill_ms;
+        }
+    }
+
+    /// Whether tasks have owners.
+    pub fn is_keyed(&self) -> bool {
+        !matches!(self.route, Route::WeightedRandom)
+    }
+
+    /// The word of the route.
+    pub fn route_word(&self) -> &'static str {
+        match self.route {
+            Route::Hash { .. } => "hash",
+            Route::Modulo => "modulo",
+            Route::WeightedRandom => "weighted-random",
+        }
+    }
+}
+
+/// The policies as options, all of them.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "order=fcfs route={} spill=", self.route_word())?;
+        match self.spill_ms {
+            Some(ms) => write!(f, "{ms}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// Tasks by state; what has ended with a result is counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) scheduled: u64,
+    pub(super) ready: u64,
+    pub(super) leased: u64,
+    pub(super) done: u64,
+    pub(super) dead: u64,
+    pub(super) cancelled: u64,
+}
+
+impl Counts {
+    pub(super) fn of(&mut self, state: State) -> &mut u64 {
+        match state {
+            State::Scheduled => &mut self.scheduled,
+            State::Ready => &mut self.ready,
+            State::Leased => &mut self.leased,
+            State::Done => &mut self.done,
+            State::Dead => &mut self.dead,
+            State::Cancelled => &mut self.cancelled,
+        }
+    }
+
+    /// Tasks in the table.
+    pub(super) fn held(&self) -> u64 {
+        self.scheduled + self.ready + self.leased + self.dead + self.cancelled
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for state in State::ALL {
+            let mut other = *other;
+            *self.of(state) += *other.of(state);
+        }
+    }
+}
+
+/// A queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) name: u32,
+    pub(super) policy: Policy,
+    /// Somebody chose its policies, so it stays.
+    pub(super) configured: bool,
+    pub(super) classes: Vec<u32>,
+    pub(super) counts: Counts,
+    /// Stride scheduling: how much this queue has had, in turns over weight.
+    pub(super) pass: u64,
+    /// Monotonic microseconds of its last SUBMIT.
+    pub(super) used_us: u64,
+}
+
+/// A class.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) queue: u32,
+    pub(super) kind: u32,
+    /// 0 for payloads up to 64 KiB, else the power of two that holds the payload.
+    pub(super) size: u8,
+    pub(super) keyed: bool,
+    /// Pools whose workers are able, ascending.
+    pub(super) pools: Vec<u32>,
+    /// Ready tasks in lines.
+    pub(super) waiting: usize,
+    /// The line of an unkeyed class; under a keyed route, tasks that no member can own.
+    pub(super) line: Line,
+    /// The head of `line` as the pools have it.
+    pub(super) listed: Option<(u64, TaskId)>,
+    /// Keyed: the lines by owner's name.
+    pub(super) owners: BTreeMap<u32, Line>,
+    /// Keyed: the tasks in the order in which they came into their owners' lines, and since when.
+    pub(super) spill: VecDeque<(u64, Place)>,
+    /// Keyed: when a timer is set for the first of `spill`, in monotonic microseconds.
+    pub(super) spill_timer: Option<u64>,
+    /// Lines whose tasks are to be put where they belong now, in slices.
+    pub(super) unsorted: Vec<Line>,
+    /// Keyed: the members that own its tasks.
+    pub(super) members: Option<u32>,
+}
+
+/// Queues, and classes by what decides them.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    queues: Slots<Queue>,
+    by_name: BTreeMap<u32, u32>,
+    classes: Slots<Class>,
+    by_parts: BTreeMap<(u32, u32, u8), u32>,
+}
+
+impl Queues {
+    pub(super) fn find(&self, name: u32) -> Option<u32> {
+        self.by_name.get(&name).copied()
+    }
+
+    pub(super) fn insert(&mut self, name: u32, now_us: u64) -> u32 {
+        let number = self.queues.insert(Queue {
+            name,
+            policy: Policy::default(),
+            configured: false,
+            classes: Vec::new(),
+            counts: Counts::default(),
+            pass: 0,
+            used_us: now_us,
+        });
+        self.by_name.insert(name, number);
+        number
+    }
+
+    pub(super) fn queue(&self, number: u32) -> &Queue {
+        self.queues.at(number)
+    }
+
+    pub(super) fn queue_mut(&mut self, number: u32) -> &mut Queue {
+        self.queues.at_mut(number)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// The queues with their numbers, in the order of their names' numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Queue)> {
+        self.by_name.values().map(|&number| (number, self.queues.at(number)))
+    }
+
+    pub(super) fn find_class(&self, queue: u32, kind: u32, size: u8) -> Option<u32> {
+        self.by_parts.get(&(queue, kind, size)).copied()
+    }
+
+    pub(super) fn insert_class(&mut self, queue: u32, kind: u32, size: u8, pools: Vec<u32>) -> u32 {
+        let keyed = self.queue(queue).policy.is_keyed();
+        let number = self.classes.insert(Class {
+            queue,
+            kind,
+            size,
+            keyed,
+            pools,
+            waiting: 0,
+            line: Line::default(),
+            listed: None,
+            owners: BTreeMap::new(),
+            spill: VecDeque::new(),
+            spill_timer: None,
+            unsorted: Vec::new(),
+            members: None,
+        });
+        self.by_parts.insert((queue, kind, size), number);
+        self.queue_mut(queue).classes.push(number);
+        number
+    }
+
+    pub(super) fn class(&self, number: u32) -> &Class {
+        self.classes.at(number)
+    }
+
+    pub(super) fn class_mut(&mut self, number: u32) -> &mut Class {
+        self.classes.at_mut(number)
+    }
+
+    pub(super) fn find_class_mut(&mut self, number: u32) -> Option<&mut Class> {
+        self.classes.get_mut(number)
+    }
+
+    /// The queue of a class.
+    pub(super) fn queue_of(&mut self, class: u32) -> &mut Queue {
+        let queue = self.classes.at(class).queue;
+        self.queues.at_mut(queue)
+    }
+
+    /// The classes with their numbers, in the order of what decides them.
+    pub(super) fn classes(&self) -> impl Iterator<Item = (u32, &Class)> {
+        self.by_parts.values().map(|&number| (number, self.classes.at(number)))
+    }
+
+    pub(super) fn class_count(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// Forgets a queue and its classes; the classes' numbers.
+    pub(super) fn remove(&mut self, number: u32) -> Vec<u32> {
+        let Some(queue) = self.queues.remove(number) else { return Vec::new() };
+        self.by_name.remove(&queue.name);
+        for &class in &queue.classes {
+            if let Some(gone) = self.classes.remove(class) {
+                self.by_parts.remove(&(gone.queue, gone.kind, gone.size));
+            }
+        }
+        queue.classes
+    }
+}

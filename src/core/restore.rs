@@ -1,0 +1,217 @@
+//! Rebuilds a core from what a store hands back: first every record, then [`Core::restored`].
+
+use crate::core::entry::{Entry, Stored};
+use crate::core::submit::Hold;
+use crate::core::tasks::{Phase, Task};
+use crate::core::timers::Reason;
+use crate::core::workers::Worker;
+use crate::core::{Core, Effects, Now};
+use crate::cost::Figures;
+use crate::frame::{Word, Words, decode, number};
+use crate::message::Submit;
+use crate::record::{self, StateLine};
+use crate::task::{State, TaskId};
+
+impl Core {
+    /// Takes an unfinished or buried task.
+    ///
+    /// # Errors
+    ///
+    /// A text that names what cannot be.
+    pub fn restore_task(
+        &mut self,
+        id: TaskId,
+        submit: &Submit,
+        line: Option<&StateLine>,
+    ) -> Result<(), String> {
+        if id.shard() != self.settings.shard {
+            return Err(format!("task {id} is of shard {}", id.shard()));
+        }
+        let class = self.class_of(submit).ok_or("too many queues or kinds")?;
+        let mut task = Task::new(id, class, submit);
+        // Nobody is connected yet, so nobody watches; what the frame says of that was for then.
+        if let Some(line) = line {
+            self.restore_line(&mut task, line)?;
+        }
+        if let Some(unique) = submit.unique()
+            && !task.state().is_end()
+        {
+            let name = (self.queues.class(class).queue, unique);
+            self.holds.insert(name, Hold { id, until_ms: None });
+        }
+        self.last = self.last.max(id);
+        self.tasks.insert(task);
+        Ok(())
+    }
+
+    fn restore_line(&mut self, task: &mut Task, line: &StateLine) -> Result<(), String> {
+        task.attempt = line.attempt;
+        task.used = line.used;
+        task.suspected = u8::try_from(line.suspected).unwrap_or(u8::MAX);
+        task.retried = line.retried;
+        if let Some(history) = &line.history {
+            task.more().history.clone_from(history);
+        }
+        if let Some(error) = &line.error {
+            task.more().error.clone_from(error);
+        }
+        let reason = line.reason.as_deref().map(reason_word).transpose()?;
+        if let Some(reason) = reason {
+            task.more().reason = reason;
+        }
+        task.phase = match line.state {
+            State::Scheduled => Phase::Scheduled { due_ms: line.at_ms },
+            State::Ready => Phase::Scheduled { due_ms: 0 },
+            State::Dead => Phase::Dead { at_ms: line.at_ms },
+            State::Cancelled => Phase::Cancelled { at_ms: line.at_ms },
+            State::Leased => self.restore_lease(line)?,
+            State::Done => return Err(format!("task {} is done and kept", task.id)),
+        };
+        Ok(())
+    }
+
+    fn restore_lease(&mut self, line: &StateLine) -> Result<Phase, String> {
+        let session = line.session.ok_or("a lease without a session")?;
+        let name = line.worker.as_deref().ok_or("a lease without a worker")?;
+        let worker = self.workers.by_session(session).unwrap_or_else(|| {
+            let number = self.worker_names.number(name);
+            let mut worker = Worker::new(session, number, name, Entry::unknown());
+            // Its entry, if there is one, has yet to come; until then nothing new goes to it.
+            (worker.draining, worker.superseded, worker.restored) = (true, true, true);
+            self.workers.insert(worker)
+        });
+        let ran_ms = self.now.wall_ms.saturating_sub(line.at_ms);
+        let since_us = self.now.mono_us.saturating_sub(ran_ms.saturating_mul(1000));
+        Ok(Phase::Leased { since_us, worker, place: 0 })
+    }
+
+    /// Takes a worker's entry.
+    ///
+    /// # Errors
+    ///
+    /// A text that names what cannot be.
+    pub fn restore_worker(&mut self, name: &str, line: &str) -> Result<(), String> {
+        let stored = Stored::read(line)?;
+        let number = self.worker_names.number(name);
+        let mut worker = Worker::new(stored.session, number, name, stored.entry);
+        worker.credential = stored.credential;
+        worker.restored = true;
+        if let Some(known) = self.workers.by_session(stored.session) {
+            self.workers.complete(known, worker);
+        } else {
+            self.workers.insert(worker);
+        }
+        Ok(())
+    }
+
+    /// Takes the policies of a queue.
+    ///
+    /// # Errors
+    ///
+    /// A text that names what cannot be.
+    pub fn restore_queue(&mut self, name: &str, line: &str) -> Result<(), String> {
+        let queue = self.queue_by_name(name).ok_or("too many queues")?;
+        let mut policy = self.queues.queue(queue).policy;
+        for word in Words::of(line) {
+            if let Word::Option(name, value) = word {
+                policy.set(name, value)?;
+            }
+        }
+        self.set_policy(queue, policy);
+        Ok(())
+    }
+
+    /// Takes a `unique=` that outlives its task.
+    ///
+    /// # Errors
+    ///
+    /// A text that names what cannot be.
+    pub fn restore_hold(&mut self, name: &str, line: &str) -> Result<(), String> {
+        let (queue, unique) = name.split_once(' ').ok_or(format!("no queue in {name:?}"))?;
+        let id = record::option(line, "id").and_then(|id| TaskId::parse(id.as_bytes()));
+        let until_ms = record::option(line, "until").and_then(|until| number(until.as_bytes()));
+        let (Some(id), Some(until_ms)) = (id, until_ms) else { return Err(format!("{line:?}")) };
+        let queue = self.queue_by_name(queue).ok_or("too many queues")?;
+        let unique = decode(unique).ok_or(format!("{unique:?}"))?;
+        let name: (u32, Box<str>) = (queue, unique.into());
+        self.unholds.insert((until_ms, queue, name.1.clone()));
+        self.timers.at_wall(until_ms, Reason::Unhold);
+        // A task that was brought back has the value again, whichever record comes first.
+        self.holds.entry(name).or_insert(Hold { id, until_ms: Some(until_ms) });
+        Ok(())
+    }
+
+    /// Takes figures.
+    ///
+    /// # Errors
+    ///
+    /// A text that names what cannot be.
+    pub fn restore_stats(&mut self, name: &str, line: &str) -> Result<(), String> {
+        let words = Words::of(line).filter_map(|word| match word {
+            Word::Option(name, value) => Some((name, value)),
+            Word::Arg(_) => None,
+        });
+        let figures = Figures::from_fields(words)?;
+        match name.split_once('@') {
+            Some((kind, worker)) => self.costs.restore(kind, Some(worker), &figures),
+            None => self.costs.restore(name, None, &figures),
+        }
+        Ok(())
+    }
+
+    /// Every record is in: sessions get their grace, tasks go where they stand. `last` is the last
+    /// identifier ever issued.
+    pub fn restored(&mut self, now: Now, last: TaskId, fx: &mut Effects) {
+        self.advance(now);
+        self.last = self.last.max(last);
+        let workers: Vec<u32> = self.workers.sessions.iter().map(|(number, _)| number).collect();
+        for worker in workers {
+            if !self.workers.sessions.at(worker).superseded {
+                self.place(worker);
+            }
+            self.give_grace(worker, self.settings.restart_grace_ms, fx);
+        }
+        for slot in 0..self.tasks.bound() {
+            self.resume_task(slot, fx);
+        }
+        self.settle(now, fx);
+    }
+
+    fn resume_task(&mut self, slot: u32, fx: &mut Effects) {
+        let Some(task) = self.tasks.get(slot) else { return };
+        let (id, class, phase, attempt) = (task.id, task.class, task.phase, task.attempt);
+        match phase {
+            Phase::Scheduled { .. } | Phase::Ready { .. } => self.begin(slot, fx),
+            Phase::Leased { worker, since_us, .. } => {
+                self.count(class, State::Leased);
+                let leases = &mut self.workers.sessions.at_mut(worker).leases;
+                let place = u32::try_from(leases.len()).unwrap_or(u32::MAX);
+                leases.push(slot);
+                self.tasks.at(slot).phase = Phase::Leased { since_us, worker, place };
+                if self.tasks.at(slot).more.is_some() {
+                    self.timers.at_mono(self.now.mono_us, Reason::LeaseLimit(id, attempt));
+                }
+                self.workers.refresh(worker);
+            }
+            Phase::Dead { .. } => self.count(class, State::Dead),
+            Phase::Cancelled { at_ms } => {
+                self.count(class, State::Cancelled);
+                let until_ms = at_ms.saturating_add(self.tasks.at(slot).result_ttl_ms());
+                self.timers.at_wall(until_ms, Reason::Forget(id));
+            }
+        }
+    }
+
+    fn count(&mut self, class: u32, state: State) {
+        *self.queues.queue_of(class).counts.of(state) += 1;
+    }
+}
+
+/// The words that a task is dead or cancelled for.
+const REASONS: [&str; 6] =
+    ["attempts", "no-retry", "poison", "result-too-large", "cancelled", "expired"];
+
+fn reason_word(reason: &str) -> Result<&'static str, String> {
+    let known = REASONS.into_iter().find(|known| *known == reason);
+    known.ok_or_else(|| format!("no reason is called {reason:?}"))
+}

@@ -1,0 +1,198 @@
+//! A new task.
+
+use std::sync::Arc;
+
+use crate::core::event::Peer;
+use crate::core::queues::Counts;
+use crate::core::tasks::{Phase, Task};
+use crate::core::timers::Reason;
+use crate::core::{Ask, Core, Effects};
+use crate::frame::Writer;
+use crate::message::{Reply, Submit};
+use crate::record::Write;
+use crate::task::{State, TaskId};
+
+/// Who holds a `unique=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) id: TaskId,
+    /// Its task has ended, and the hold does at this Unix time in milliseconds.
+    pub(super) until_ms: Option<u64>,
+}
+
+/// Payloads up to this many bytes are of size 0: every worker takes them.
+const SIZE_ZERO: u64 = 64 << 10;
+
+/// The size of a payload: the exponent of the smallest power of two that holds it.
+pub(super) fn size_of_payload(bytes: u64) -> u8 {
+    if bytes <= SIZE_ZERO { 0 } else { exponent(bytes.next_power_of_two()) }
+}
+
+/// The size of a limit: the exponent of the largest power of two within it.
+pub(super) fn size_of_limit(bytes: u64) -> u8 {
+    exponent(bytes.max(SIZE_ZERO))
+}
+
+fn exponent(bytes: u64) -> u8 {
+    u8::try_from(bytes.ilog2()).unwrap_or(u8::MAX)
+}
+
+impl Core {
+    pub(super) fn on_submit(&mut self, peer: Peer, submit: &Submit, fx: &mut Effects) {
+        if let Some(busy) = self.why_busy() {
+            return fx.refuse_busy(peer, 1000 + self.draw(1000), busy);
+        }
+        let Some(class) = self.class_of(submit) else {
+            return fx.refuse_busy(peer, 60_000, "too many queues or kinds");
+        };
+        let queue = self.queues.class(class).queue;
+        if let Some(unique) = submit.unique() {
+            let name = (queue, unique);
+            if let Some(held) = self.holds.get(&name).copied() {
+                return self.on_duplicate(peer, held, submit.watch, fx);
+            }
+            let id = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
+            self.holds.insert(name, Hold { id, until_ms: None });
+        }
+        self.last = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
+        let id = self.last;
+        let mut task = Task::new(id, class, submit);
+        if submit.watch {
+            task.watcher = peer;
+            self.count_watch(peer);
+        }
+        let frame = fx.text(submit.frame.bytes());
+        fx.write(Write::Submit { id, frame });
+        fx.send(peer, Reply::OkTask(id));
+        self.submitted += 1;
+        self.queues.queue_of(class).used_us = self.now.mono_us;
+        self.event(fx, "submitted", id, 0, class, None, &[]);
+        let slot = self.tasks.insert(task);
+        self.begin(slot, fx);
+    }
+
+    fn why_busy(&self) -> Option<&'static str> {
+        if self.pressure {
+            Some("the store is nearly full")
+        } else if self.tasks.len() >= self.settings.tasks_max {
+            Some("too many tasks are waiting")
+        } else {
+            None
+        }
+    }
+
+    fn on_duplicate(&mut self, peer: Peer, held: Hold, watch: bool, fx: &mut Effects) {
+        fx.send(peer, Reply::Duplicate(held.id));
+        match self.tasks.find(held.id) {
+            _ if !watch => {}
+            Some(slot) if self.tasks.at(slot).state().is_end() => self.tell_end(peer, slot, fx),
+            Some(slot) => self.watch(peer, slot),
+            None => fx.look_up(peer, held.id, Ask::Result),
+        }
+    }
+
+    /// Counts a new task, sets its timers and schedules it or makes it ready.
+    pub(super) fn begin(&mut self, slot: u32, fx: &mut Effects) {
+        let task = self.tasks.at(slot);
+        let (id, class, expires) = (task.id, task.class, task.expires_at_ms());
+        let Phase::Scheduled { due_ms } = task.phase else { unreachable!("a new task") };
+        *self.queues.queue_of(class).counts.of(State::Scheduled) += 1;
+        if let Some(at_ms) = expires {
+            self.timers.at_wall(at_ms, Reason::Expiry(id));
+        }
+        if due_ms > self.now.wall_ms {
+            self.timers.at_wall(due_ms, Reason::TaskDue(id));
+        } else {
+            self.make_ready(slot, fx);
+        }
+    }
+
+    /// The class of a task, made if it is the first; `None` where there are too many.
+    pub(super) fn class_of(&mut self, submit: &Submit) -> Option<u32> {
+        let payload = submit
+            .frame
+            .payload_at()
+            .map_or(0, |at| submit.frame.bytes().len().saturating_sub(usize::from(at)) as u64);
+        let size = size_of_payload(payload.saturating_sub(1));
+        if let Some(queue) = self.queue_names.find(submit.queue()).and_then(|n| self.queues.find(n))
+            && let Some(kind) = self.kinds.find(submit.kind())
+            && let Some(class) = self.queues.find_class(queue, kind, size)
+        {
+            return Some(class);
+        }
+        if self.queues.class_count() >= self.settings.classes_max
+            || self.kinds.len() >= self.settings.classes_max
+        {
+            return None;
+        }
+        let queue = self.queue_by_name(submit.queue())?;
+        let kind = self.kinds.number(submit.kind());
+        Some(self.new_class(queue, kind, size))
+    }
+
+    /// The queue of a name, made if it is the first; `None` where there are too many.
+    pub(super) fn queue_by_name(&mut self, name: &str) -> Option<u32> {
+        if let Some(queue) = self.queue_names.find(name).and_then(|name| self.queues.find(name)) {
+            return Some(queue);
+        }
+        if self.queues.len() >= self.settings.queues_max {
+            return None;
+        }
+        let name = self.queue_names.number(name);
+        Some(self.queues.insert(name, self.now.mono_us))
+    }
+
+    fn new_class(&mut self, queue: u32, kind: u32, size: u8) -> u32 {
+        let name = self.queues.queue(queue).name;
+        let pools = self.workers.pools.iter();
+        let able = pools.filter(|(_, pool)| pool.ability.covers(name, kind, size));
+        let pools: Vec<u32> = able.map(|(number, _)| number).collect();
+        let class = self.queues.insert_class(queue, kind, size, pools.clone());
+        for pool in pools {
+            self.workers.pools.at_mut(pool).classes.push(class);
+        }
+        self.choose_members(class);
+        class
+    }
+
+    /// Adds an EVENT frame, where somebody wants them:
+    /// `EVENT what id attempt at=… queue=… kind=… [worker=…] [name=number]…`.
+    #[expect(clippy::too_many_arguments, reason = "one line of text, spelled in one place")]
+    pub(super) fn event(
+        &self,
+        fx: &mut Effects,
+        what: &str,
+        id: TaskId,
+        attempt: u32,
+        class: u32,
+        worker: Option<u32>,
+        numbers: &[(&str, u64)],
+    ) {
+        if !self.settings.events {
+            return;
+        }
+        let class = self.queues.class(class);
+        let queue: Arc<str> = self.queue_names.name(self.queues.queue(class.queue).name);
+        let mut frame = Writer::verb(&mut fx.batch.events, "EVENT")
+            .arg(what)
+            .id(id)
+            .number(attempt.into())
+            .option_number("at", self.now.wall_ms)
+            .option("queue", &queue)
+            .option("kind", &self.kinds.name(class.kind));
+        if let Some(worker) = worker.and_then(|worker| self.workers.sessions.get(worker)) {
+            frame = frame.option("worker", &self.worker_names.name(worker.name));
+        }
+        for (name, number) in numbers {
+            frame = frame.option_number(name, *number);
+        }
+        frame.end();
+    }
+
+    /// All counts of all queues, and of those that are gone.
+    pub(super) fn totals(&self) -> Counts {
+        let mut totals = self.ended;
+        self.queues.iter().for_each(|(_, queue)| totals.add(&queue.counts));
+        totals
+    }
+}

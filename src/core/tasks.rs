@@ -1,0 +1,332 @@
+//! The table of tasks that have not ended, and of the dead and cancelled ones that RETRY may want.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::core::event::Peer;
+use crate::core::slots::Slots;
+use crate::message::Submit;
+use crate::message::request::{Slice, Start};
+use crate::record::StateLine;
+use crate::task::{Attempt, State, TaskId};
+
+/// A task. A million of them wait in memory, so it is kept small: the texts stay in the record, and
+/// what most tasks do not have is in `more`.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) id: TaskId,
+    /// The SUBMIT frame.
+    pub(super) record: Arc<[u8]>,
+    pub(super) phase: Phase,
+    /// Queue and kind.
+    pub(super) class: u32,
+    /// Leases so far.
+    pub(super) attempt: Attempt,
+    /// Failures, timeouts and losses that count.
+    pub(super) used: u32,
+    /// `attempts=`; 0 is unlimited.
+    pub(super) attempts: u16,
+    /// Losses in a row that look like a crash of the worker.
+    pub(super) suspected: u8,
+    /// RETRY dropped `delay=`, `at=` and `expires=`.
+    pub(super) retried: bool,
+    /// `key=` in the record's header, still encoded.
+    pub(super) key: Option<Slice>,
+    /// Who gets RESULT.
+    pub(super) watcher: Peer,
+    /// What most tasks do not have.
+    pub(super) more: Option<Box<More>>,
+}
+
+/// Losses in a row that look like crashes, after which a task runs alone.
+const SUSPECTED: u8 = 2;
+
+const _: () = assert!(size_of::<Task>() <= 112, "a million tasks wait in memory");
+
+/// Where a task stands, with what belongs to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not before a Unix time in milliseconds.
+    Scheduled { due_ms: u64 },
+    /// Since a monotonic time; in a line (of an owner, under a keyed route) since another.
+    Ready { since_us: u64, lined_us: u64, owner: u32 },
+    /// By a worker's session since a monotonic time; `place` is where the worker lists it.
+    Leased { since_us: u64, worker: u32, place: u32 },
+    /// Since a Unix time in milliseconds.
+    Dead { at_ms: u64 },
+    /// Since a Unix time in milliseconds.
+    Cancelled { at_ms: u64 },
+}
+
+impl Phase {
+    pub(super) fn state(self) -> State {
+        match self {
+            Self::Scheduled { .. } => State::Scheduled,
+            Self::Ready { .. } => State::Ready,
+            Self::Leased { .. } => State::Leased,
+            Self::Dead { .. } => State::Dead,
+            Self::Cancelled { .. } => State::Cancelled,
+        }
+    }
+}
+
+/// What most tasks do not have.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct More {
+    /// Unix milliseconds.
+    pub(super) expires_at_ms: Option<u64>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) max_run_ms: Option<u64>,
+    pub(super) backoff_ms: u64,
+    pub(super) result_ttl_ms: u64,
+    pub(super) unique: Option<Box<str>>,
+    pub(super) unique_for_ms: u64,
+    /// Further watchers.
+    pub(super) watchers: Vec<Peer>,
+    /// Monotonic time of the last PROGRESS of the lease, or 0.
+    pub(super) progress_us: u64,
+    pub(super) percent: Option<u8>,
+    /// Why it is dead or cancelled.
+    pub(super) reason: &'static str,
+    /// How attempts ended, oldest first: `attempt:end:worker`, separated by commas.
+    pub(super) history: String,
+    /// The last error, cut.
+    pub(super) error: String,
+    /// Runs whose end was decided without their worker, and which it has not answered.
+    pub(super) unanswered: u16,
+}
+
+impl Default for More {
+    fn default() -> Self {
+        Self {
+            expires_at_ms: None,
+            timeout_ms: None,
+            max_run_ms: None,
+            backoff_ms: Submit::BACKOFF_MS,
+            result_ttl_ms: Submit::RESULT_TTL_MS,
+            unique: None,
+            unique_for_ms: 0,
+            watchers: Vec::new(),
+            progress_us: 0,
+            percent: None,
+            reason: "",
+            history: String::new(),
+            error: String::new(),
+            unanswered: 0,
+        }
+    }
+}
+
+impl More {
+    fn of(id: TaskId, submit: &Submit) -> Option<Box<Self>> {
+        let more = Self {
+            expires_at_ms: submit.expires_ms.map(|ms| id.wall_ms().saturating_add(ms)),
+            timeout_ms: submit.timeout_ms,
+            max_run_ms: submit.max_run_ms,
+            backoff_ms: submit.backoff_ms,
+            result_ttl_ms: submit.result_ttl_ms,
+            unique: submit.unique(),
+            unique_for_ms: submit.unique_for_ms,
+            ..Self::default()
+        };
+        (more != Self::default()).then(|| Box::new(more))
+    }
+}
+
+impl Task {
+    pub(super) fn new(id: TaskId, class: u32, submit: &Submit) -> Self {
+        let due_ms = match submit.start {
+            Start::Now => 0,
+            Start::Delay(ms) => id.wall_ms().saturating_add(ms),
+            Start::At(ms) => ms,
+        };
+        Self {
+            id,
+            record: Arc::from(submit.frame.bytes().as_ref()),
+            phase: Phase::Scheduled { due_ms },
+            class,
+            attempt: 0,
+            used: 0,
+            attempts: submit.attempts.map_or(0, |most| u16::try_from(most).unwrap_or(u16::MAX)),
+            suspected: 0,
+            retried: false,
+            key: submit.key,
+            watcher: Peer::default(),
+            more: More::of(id, submit),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.phase.state()
+    }
+
+    pub(super) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    pub(super) fn result_ttl_ms(&self) -> u64 {
+        self.more.as_ref().map_or(Submit::RESULT_TTL_MS, |more| more.result_ttl_ms)
+    }
+
+    pub(super) fn backoff_ms(&self) -> u64 {
+        self.more.as_ref().map_or(Submit::BACKOFF_MS, |more| more.backoff_ms)
+    }
+
+    /// Whether it runs alone, on a worker emptied for it.
+    pub(super) fn is_isolated(&self) -> bool {
+        self.suspected >= SUSPECTED
+    }
+
+    pub(super) fn expires_at_ms(&self) -> Option<u64> {
+        self.more.as_ref().and_then(|more| more.expires_at_ms).filter(|_| !self.retried)
+    }
+
+    /// What the route hashes: the decoded key, or the identifier.
+    pub(super) fn route_key(&self) -> std::borrow::Cow<'_, [u8]> {
+        let encoded = self.key.and_then(|key| {
+            let bytes = self.record.get(usize::from(key.start)..usize::from(key.end))?;
+            std::str::from_utf8(bytes).ok()
+        });
+        match encoded.and_then(crate::frame::decode) {
+            Some(std::borrow::Cow::Borrowed(key)) => key.as_bytes().into(),
+            Some(std::borrow::Cow::Owned(key)) => key.into_bytes().into(),
+            None => self.id.text().to_vec().into(),
+        }
+    }
+
+    /// Remembers how an attempt ended; the last ten are kept.
+    pub(super) fn note_end(&mut self, attempt: Attempt, end: &str, worker: &str) {
+        let history = &mut self.more().history;
+        if history.split(',').count() >= 10 {
+            let rest = history.split_once(',').map_or(String::new(), |(_, rest)| rest.to_owned());
+            *history = rest;
+        }
+        let comma = if history.is_empty() { "" } else { "," };
+        history.push_str(&format!("{comma}{attempt}:{end}:{worker}"));
+    }
+
+    /// How an attempt ended, if that is remembered.
+    pub(super) fn end_of(&self, attempt: Attempt) -> Option<&str> {
+        let history = &self.more.as_ref()?.history;
+        history.split(',').rev().find_map(|entry| {
+            let (number, rest) = entry.split_once(':')?;
+            let (end, _) = rest.split_once(':')?;
+            (number.parse() == Ok(attempt)).then_some(end)
+        })
+    }
+
+    /// Remembers an error text: the first KiB, without control characters.
+    pub(super) fn note_error(&mut self, error: &[u8]) {
+        let cut = error.get(..error.len().min(1024)).unwrap_or_default();
+        let text = String::from_utf8_lossy(cut);
+        let clean = |c: char| if c.is_control() { ' ' } else { c };
+        self.more().error = text.trim_end().chars().map(clean).collect();
+    }
+
+    /// The state line that says where the task stands now, all but who holds it.
+    pub(super) fn line(&self) -> StateLine {
+        let mut line = StateLine::new(self.state(), self.attempt, self.used);
+        line.at_ms = match self.phase {
+            Phase::Scheduled { due_ms } => due_ms,
+            Phase::Dead { at_ms } | Phase::Cancelled { at_ms } => at_ms,
+            Phase::Ready { .. } | Phase::Leased { .. } => 0,
+        };
+        line.suspected = self.suspected.into();
+        line.retried = self.retried;
+        if let Some(more) = &self.more {
+            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            line.reason = some(more.reason);
+            line.history = some(&more.history);
+            line.error = some(&more.error);
+        }
+        line
+    }
+
+    pub(super) fn watchers(&self) -> impl Iterator<Item = Peer> + '_ {
+        let further = self.more.iter().flat_map(|more| more.watchers.iter().copied());
+        std::iter::once(self.watcher).chain(further).filter(|peer| peer.is_some())
+    }
+
+    /// Adds a watcher; false if it is one already.
+    pub(super) fn watch(&mut self, peer: Peer) -> bool {
+        if self.watchers().any(|watcher| watcher == peer) {
+            return false;
+        }
+        if self.watcher.is_some() {
+            self.more().watchers.push(peer);
+        } else {
+            self.watcher = peer;
+        }
+        true
+    }
+}
+
+/// The tasks, by slot and by identifier.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    slots: Slots<Task>,
+    by_id: HashMap<TaskId, u32, BuildHasherDefault<IdHasher>>,
+}
+
+impl Tasks {
+    pub(super) fn insert(&mut self, task: Task) -> u32 {
+        let id = task.id;
+        let slot = self.slots.insert(task);
+        self.by_id.insert(id, slot);
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Task> {
+        let task = self.slots.remove(slot)?;
+        self.by_id.remove(&task.id);
+        Some(task)
+    }
+
+    pub(super) fn find(&self, id: TaskId) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&Task> {
+        self.slots.get(slot)
+    }
+
+    /// The task in a slot that is known to be taken.
+    pub(super) fn at(&mut self, slot: u32) -> &mut Task {
+        self.slots.at_mut(slot)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Slots are below this one; the bound of a walk over them.
+    pub(super) fn bound(&self) -> u32 {
+        self.slots.bound()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Task)> {
+        self.slots.iter()
+    }
+}
+
+/// Spreads identifiers, which the scheduler alone issues, with one multiplication.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        let spread = (self.0 ^ bits).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

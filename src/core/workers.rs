@@ -1,0 +1,327 @@
+//! Who is connected, which workers' sessions there are, and who of them has a free slot.
+//!
+//! Workers that can do the same (kinds, queues, tags, size) form a *pool*: whether a class is able
+//! is decided once per pool, and a worker that gets or loses its free slot touches its pool alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::core::entry::Entry;
+use crate::core::event::Peer;
+use crate::core::slots::Slots;
+use crate::cost::Pair;
+use crate::route::{Weight, Weighted};
+use crate::task::{Attempt, SessionId, TaskId};
+
+/// A connection after HELLO.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection {
+    pub(super) serial: u32,
+    /// The worker's session.
+    pub(super) worker: Option<u32>,
+    /// RESULT pushes that it waits for.
+    pub(super) watching: u32,
+    /// It will send nothing more and goes when nothing is due.
+    pub(super) half_closed: bool,
+}
+
+/// A worker's session. It outlives its connection by the grace.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) serial: u32,
+    pub(super) session: SessionId,
+    pub(super) credential: u32,
+    pub(super) name: u32,
+    pub(super) entry: Entry,
+    /// The connection; `None` in grace.
+    pub(super) peer: Option<Peer>,
+    /// The pool and the place in it; `None` where the abilities are not known (a session of which
+    /// only leases were found after a start).
+    pub(super) pool: Option<(u32, u32)>,
+    /// Slots of the task table.
+    pub(super) leases: Vec<u32>,
+    /// Leases that were ended without the worker, and that it has not answered.
+    pub(super) unanswered: BTreeSet<(TaskId, Attempt)>,
+    /// Takes nothing new: drained, superseded, or leaving.
+    pub(super) draining: bool,
+    /// A newer session bears its name.
+    pub(super) superseded: bool,
+    /// Emptied for a suspected task.
+    pub(super) reserved: Option<TaskId>,
+    /// Monotonic microseconds until which the session is kept without a connection.
+    pub(super) grace_until_us: u64,
+    /// Losing it is the scheduler's restart, not its own crash.
+    pub(super) restored: bool,
+    /// Where the figures of each kind are booked, by the kind's number.
+    pub(super) pairs: Vec<Option<Pair>>,
+    /// `session=… worker=…` of its state lines.
+    pub(super) lease_words: String,
+}
+
+impl Worker {
+    /// A session without connection, pool and leases.
+    pub(super) fn new(session: SessionId, name: u32, text: &str, entry: Entry) -> Self {
+        Self {
+            serial: 0,
+            session,
+            credential: 0,
+            name,
+            entry,
+            peer: None,
+            pool: None,
+            leases: Vec::new(),
+            unanswered: BTreeSet::new(),
+            draining: false,
+            superseded: false,
+            reserved: None,
+            grace_until_us: 0,
+            restored: false,
+            pairs: Vec::new(),
+            lease_words: format!(" session={session} worker={text}"),
+        }
+    }
+
+    /// Slots in use, those of unanswered leases included.
+    pub(super) fn busy(&self) -> usize {
+        self.leases.len() + self.unanswered.len()
+    }
+
+    /// Whether it can be given a task now.
+    pub(super) fn is_free(&self) -> bool {
+        self.takes_work() && self.reserved.is_none() && self.busy() < self.entry.slots as usize
+    }
+
+    /// Whether it will be given tasks at all when it has room.
+    pub(super) fn takes_work(&self) -> bool {
+        self.peer.is_some() && !self.draining && self.entry.weight.thousandths() > 0
+    }
+
+    /// Whether keyed routes count it: also while it is full or in grace.
+    pub(super) fn is_member(&self) -> bool {
+        !self.draining && self.pool.is_some() && self.entry.weight.thousandths() > 0
+    }
+}
+
+/// What makes workers able to do the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ability {
+    /// Numbers of kinds, ascending; `None` is every kind.
+    pub(super) kinds: Option<Vec<u32>>,
+    /// Numbers of queues' names, ascending; `None` is every queue.
+    pub(super) queues: Option<Vec<u32>>,
+    pub(super) tags: Vec<String>,
+    /// The power of two of the largest payload.
+    pub(super) size: u8,
+}
+
+impl Ability {
+    pub(super) fn covers(&self, queue: u32, kind: u32, size: u8) -> bool {
+        let has = |list: &Option<Vec<u32>>, number: u32| {
+            list.as_ref().is_none_or(|list| list.binary_search(&number).is_ok())
+        };
+        size <= self.size && has(&self.kinds, kind) && has(&self.queues, queue)
+    }
+}
+
+/// Workers that can do the same.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) ability: Ability,
+    /// Classes that they are able to do.
+    pub(super) classes: Vec<u32>,
+    /// Workers by place.
+    pub(super) members: Slots<u32>,
+    /// The weights of the free ones, by place.
+    pub(super) free: Weighted,
+    /// Unkeyed classes with waiting tasks by their heads, per queue; with the queue's listed pass.
+    pub(super) heads: BTreeMap<u32, (u64, BTreeSet<Head>)>,
+    /// The queues of `heads` by pass.
+    pub(super) passes: BTreeSet<(u64, u32)>,
+    /// Keyed classes with waiting tasks.
+    pub(super) keyed: BTreeSet<u32>,
+}
+
+/// Connections, workers' sessions and pools.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    connections: Vec<Option<Connection>>,
+    pub(super) sessions: Slots<Worker>,
+    by_session: BTreeMap<SessionId, u32>,
+    /// The session that bears a name.
+    by_name: BTreeMap<u32, u32>,
+    pub(super) pools: Slots<Pool>,
+    by_ability: BTreeMap<Ability, u32>,
+    serial: u32,
+}
+
+impl Workers {
+    pub(super) fn connect(&mut self, peer: Peer, worker: Option<u32>) {
+        let index = peer.index as usize;
+        if self.connections.len() <= index {
+            self.connections.resize(index + 1, None);
+        }
+        if let Some(slot) = self.connections.get_mut(index) {
+            let serial = peer.serial;
+            *slot = Some(Connection { serial, worker, watching: 0, half_closed: false });
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, peer: Peer) -> Option<Connection> {
+        let gone = self.connection(peer).copied()?;
+        if let Some(slot) = self.connections.get_mut(peer.index as usize) {
+            *slot = None;
+        }
+        Some(gone)
+    }
+
+    pub(super) fn connection(&self, peer: Peer) -> Option<&Connection> {
+        let connection = self.connections.get(peer.index as usize)?.as_ref();
+        connection.filter(|connection| connection.serial == peer.serial)
+    }
+
+    pub(super) fn connection_mut(&mut self, peer: Peer) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(peer.index as usize)?.as_mut();
+        connection.filter(|connection| connection.serial == peer.serial)
+    }
+
+    /// The worker's session behind a connection.
+    pub(super) fn of(&self, peer: Peer) -> Option<u32> {
+        self.connection(peer)?.worker
+    }
+
+    pub(super) fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().flatten()
+    }
+
+    pub(super) fn insert(&mut self, mut worker: Worker) -> u32 {
+        self.serial += 1;
+        worker.serial = self.serial;
+        let (session, name, superseded) = (worker.session, worker.name, worker.superseded);
+        let number = self.sessions.insert(worker);
+        self.by_session.insert(session, number);
+        if !superseded {
+            self.by_name.insert(name, number);
+        }
+        number
+    }
+
+    /// The entry of a session of which only leases were known is here.
+    pub(super) fn complete(&mut self, number: u32, found: Worker) {
+        self.by_name.insert(found.name, number);
+        let known = self.sessions.at_mut(number);
+        let serial = known.serial;
+        *known = Worker { serial, ..found };
+    }
+
+    pub(super) fn remove(&mut self, number: u32) -> Option<Worker> {
+        let worker = self.sessions.remove(number)?;
+        self.by_session.remove(&worker.session);
+        if self.by_name.get(&worker.name) == Some(&number) {
+            self.by_name.remove(&worker.name);
+        }
+        Some(worker)
+    }
+
+    pub(super) fn by_session(&self, session: SessionId) -> Option<u32> {
+        self.by_session.get(&session).copied()
+    }
+
+    pub(super) fn by_name(&self, name: u32) -> Option<u32> {
+        self.by_name.get(&name).copied()
+    }
+
+    /// The pool of an ability, and whether it is new.
+    pub(super) fn pool_of(&mut self, ability: Ability) -> (u32, bool) {
+        if let Some(&pool) = self.by_ability.get(&ability) {
+            return (pool, false);
+        }
+        let pool = self.pools.insert(Pool {
+            ability: ability.clone(),
+            classes: Vec::new(),
+            members: Slots::default(),
+            free: Weighted::default(),
+            heads: BTreeMap::new(),
+            passes: BTreeSet::new(),
+            keyed: BTreeSet::new(),
+        });
+        self.by_ability.insert(ability, pool);
+        (pool, true)
+    }
+
+    pub(super) fn remove_pool(&mut self, number: u32) -> Option<Pool> {
+        let pool = self.pools.remove(number)?;
+        self.by_ability.remove(&pool.ability);
+        Some(pool)
+    }
+
+    /// Tells the pool whether the worker has room.
+    pub(super) fn refresh(&mut self, number: u32) {
+        let Some(worker) = self.sessions.get(number) else { return };
+        let Some((pool, place)) = worker.pool else { return };
+        let weight = if worker.is_free() { worker.entry.weight } else { Weight::ZERO };
+        if let Some(pool) = self.pools.get_mut(pool)
+            && pool.free.weight(place) != weight
+        {
+            pool.free.set(place, weight);
+        }
+    }
+
+    /// Tells the pool that the worker has no room, for as long as nobody refreshes it.
+    pub(super) fn hide(&mut self, number: u32) {
+        if let Some((pool, place)) = self.sessions.get(number).and_then(|worker| worker.pool)
+            && let Some(pool) = self.pools.get_mut(pool)
+        {
+            pool.free.set(place, Weight::ZERO);
+        }
+    }
+
+    /// Sessions in the order of their names.
+    pub(super) fn by_names(&self, names: &crate::core::names::Names) -> Vec<(Arc<str>, u32)> {
+        let mut named: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|(number, worker)| (names.name(worker.name), number))
+            .collect();
+        named.sort();
+        named
+    }
+}
+
+/// The first task of a class: its key, itself, the class.
+pub(super) type Head = (u64, TaskId, u32);
+
+impl Pool {
+    pub(super) fn list(&mut self, queue: u32, pass: u64, head: Head) {
+        let heads = &mut self.heads.entry(queue).or_insert_with(|| {
+            self.passes.insert((pass, queue));
+            (pass, BTreeSet::new())
+        });
+        heads.1.insert(head);
+    }
+
+    pub(super) fn unlist(&mut self, queue: u32, head: Head) {
+        let Some((pass, heads)) = self.heads.get_mut(&queue) else { return };
+        heads.remove(&head);
+        if heads.is_empty() {
+            self.passes.remove(&(*pass, queue));
+            self.heads.remove(&queue);
+        }
+    }
+
+    /// The queue whose turn it is. A pass only grows, so the listed ones are brought up to date when
+    /// they come first, unless no other queue is there to come before.
+    pub(super) fn first_queue(&mut self, pass_of: impl Fn(u32) -> u64) -> Option<(u64, u32)> {
+        loop {
+            let (listed, queue) = self.passes.first().copied()?;
+            let pass = pass_of(queue);
+            if pass <= listed || self.passes.len() == 1 {
+                return Some((pass, queue));
+            }
+            self.passes.remove(&(listed, queue));
+            self.passes.insert((pass, queue));
+            if let Some(heads) = self.heads.get_mut(&queue) {
+                heads.0 = pass;
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The table of costs: what the scheduler books on every lease and every answer.
+
+use std::collections::HashMap;
+
+use super::rows::{Kind, Row, Worker, index};
+use super::{Decayed, Welford};
+
+/// The largest number of pairs that have a row of their own.
+pub const PAIRS_MAX: usize = 10_000;
+
+/// The worker under whose name a kind's further pairs and forgotten workers are booked together.
+pub const OTHER: &str = "other";
+
+/// Costs by (kind, worker), from which those by kind and by worker follow.
+///
+/// Booking works on [`Pair`] handles: no name is hashed or compared, nothing but a window of
+/// [`Throughput`](super::Throughput) is allocated, and a kind's estimate is kept along with it.
+///
+/// The table is bounded. Once [`PAIRS_MAX`] pairs are live, a new one is booked on its kind's [`OTHER`]
+/// worker, and once as many kinds again have needed that, on `other` of the kind `other`. A forgotten
+/// pair leaves its names behind, about a hundred bytes, so that handles to it stay good.
+#[derive(Debug, Default)]
+pub struct Costs {
+    pub(super) kinds: Vec<Kind>,
+    pub(super) workers: Vec<Worker>,
+    /// By the number in a [`Pair`]. Rows are never removed, only emptied.
+    pub(super) rows: Vec<Row>,
+    pub(super) kind_numbers: HashMap<Box<str>, u32>,
+    pub(super) worker_numbers: HashMap<Box<str>, u32>,
+    /// By the numbers of kind and worker.
+    pub(super) row_numbers: HashMap<(u32, u32), u32>,
+    /// How many rows have a book.
+    pub(super) live: usize,
+    /// The rows that the next flush must look at, each once: changed ones, and those whose published
+    /// throughput has yet to run down.
+    pub(super) pending: Vec<u32>,
+    /// The time of the last flush, in milliseconds.
+    pub(super) flushed_ms: u64,
+}
+
+/// A (kind, worker) pair of one [`Costs`] table, for booking on. It stays good when the pair is
+/// forgotten: the next booking brings the pair back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pair(pub(super) u32);
+
+/// How long a task will take, as far as its kind's recent durations tell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Recent mean duration in microseconds, at least 1.
+    pub mean_us: f64,
+    /// Recent coefficient of variation: standard deviation ÷ mean.
+    pub cv: f64,
+    /// How many durations have ever been measured, at least 1.
+    pub count: u64,
+}
+
+impl Costs {
+    /// A table without rows.
+    pub fn new() -> Costs {
+        Costs::default()
+    }
+
+    /// Whether the next flush has anything to look at.
+    pub fn is_changed(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The handle of a pair, which thereby gets a row, if need be [`OTHER`]'s. The row is published
+    /// once something is booked on it.
+    pub fn pair(&mut self, kind: &str, worker: &str) -> Pair {
+        if let Some(number) = self.live_row(kind, worker) {
+            return Pair(number);
+        }
+        if self.live < PAIRS_MAX {
+            return Pair(self.open(kind, worker));
+        }
+        if let Some(number) = self.live_row(kind, OTHER) {
+            return Pair(number);
+        }
+        if self.live < 2 * PAIRS_MAX {
+            return Pair(self.open(kind, OTHER));
+        }
+        Pair(self.open(OTHER, OTHER))
+    }
+
+    /// Books a lease that its task waited for, from ready on, in microseconds.
+    pub fn waited(&mut self, pair: Pair, wait_us: u64) {
+        let Some(entry) = self.entry(pair) else { return };
+        entry.book.wait.observe(wait_us as f64);
+    }
+
+    /// Books an attempt that ended in a result at a wall time, after a duration of at least 1 µs.
+    pub fn succeeded(&mut self, pair: Pair, now_ms: u64, duration_us: u64) {
+        let Some(entry) = self.entry(pair) else { return };
+        let duration_us = duration_us.max(1) as f64;
+        entry.book.duration.observe(duration_us);
+        entry.book.recent.observe(now_ms, duration_us);
+        entry.book.throughput.record(now_ms);
+        entry.book.spend += duration_us * entry.price_per_us;
+        entry.kind.duration.observe(duration_us);
+        entry.kind.recent.observe(now_ms, duration_us);
+    }
+
+    /// Books an attempt that failed, after a duration of at least 1 µs. It costs money, but says
+    /// nothing of how long such tasks take.
+    pub fn failed(&mut self, pair: Pair, duration_us: u64) {
+        let Some(entry) = self.entry(pair) else { return };
+        entry.book.failed += 1;
+        entry.book.spend += duration_us.max(1) as f64 * entry.price_per_us;
+    }
+
+    /// Books an attempt whose session ended under it. It costs nothing: nobody knows how long it ran.
+    pub fn lost(&mut self, pair: Pair) {
+        let Some(entry) = self.entry(pair) else { return };
+        entry.book.lost += 1;
+    }
+
+    /// Sets what an hour of a worker's attempts costs from now on, in any unit; 0 until set, and for
+    /// anything that is not a finite number above 0. Attempts booked on [`OTHER`] have its price.
+    pub fn set_price(&mut self, worker: &str, price_per_hour: f64) {
+        const US_PER_HOUR: f64 = 3_600e6;
+        let good = price_per_hour.is_finite() && price_per_hour > 0.0;
+        // A worker without a price is left out, so that names alone cannot fill the table.
+        if !good && !self.worker_numbers.contains_key(worker) {
+            return;
+        }
+        let number = self.worker_number(worker);
+        if let Some(worker) = self.workers.get_mut(index(number)) {
+            worker.price_per_us = if good { price_per_hour / US_PER_HOUR } else { 0.0 };
+        }
+    }
+
+    /// How long a task of a kind will take, or `None` before the first has succeeded. O(1).
+    pub fn estimate(&self, kind: &str) -> Option<Estimate> {
+        let kind = self.kind(kind)?;
+        estimate(&kind.duration, &kind.recent)
+    }
+
+    /// The same for one pair.
+    pub fn pair_estimate(&self, pair: Pair) -> Option<Estimate> {
+        let book = self.rows.get(index(pair.0))?.book.as_ref()?;
+        estimate(&book.duration, &book.recent)
+    }
+
+    /// The mean and standard deviation, in microseconds, of all durations of a kind, against which a
+    /// straggler stands out; `None` before the first has succeeded. O(1).
+    pub fn habit(&self, kind: &str) -> Option<(f64, f64)> {
+        let duration = &self.kind(kind)?.duration;
+        (duration.count() > 0).then(|| (duration.mean(), duration.variance().sqrt()))
+    }
+}
+
+fn estimate(duration: &Welford, recent: &Decayed) -> Option<Estimate> {
+    (duration.count() > 0).then(|| Estimate {
+        mean_us: recent.mean().max(1.0),
+        cv: recent.cv(),
+        count: duration.count(),
+    })
+}

@@ -1,0 +1,134 @@
+//! SUBMIT, the verb with the most options. Its frame is also the task's record, so whatever is
+//! accepted here is read again after a restart.
+
+use crate::frame::Frame;
+use crate::message::{Code, Refusal, Start, Submit};
+use crate::protocol::words::{Cursor, Given, Item, narrow};
+use crate::task::TaskId;
+
+/// The longest duration that can be given, in milliseconds: ten years.
+pub const DURATION_MAX_MS: u64 = 315_360_000_000;
+/// The longest delay before a next attempt, in milliseconds: a day.
+pub const BACKOFF_MAX_MS: u64 = 86_400_000;
+/// The longest time that results and `unique=` are kept, in milliseconds: 30 days.
+pub const KEEP_MAX_MS: u64 = 2_592_000_000;
+/// The most attempts that can be bounded.
+pub const ATTEMPTS_MAX: u64 = 1000;
+
+/// Reads a SUBMIT frame: one just received, or a task's record.
+///
+/// # Errors
+///
+/// The refusal that its sender gets; [`Code::UnknownVerb`] if it is no SUBMIT.
+pub fn parse_submit(frame: &Frame) -> Result<Submit, Refusal> {
+    let mut words = Cursor::of(frame.line());
+    match words.verb() {
+        b"SUBMIT" => read(frame, words),
+        _ => Err(Refusal::new(Code::UnknownVerb, "a SUBMIT is expected")),
+    }
+}
+
+pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refusal> {
+    let kind = words.arg("kind")?;
+    let mut submit = Submit {
+        frame: frame.clone(),
+        kind: kind.name_slice("kind")?,
+        queue: None,
+        key: None,
+        unique: None,
+        start: Start::Now,
+        expires_ms: None,
+        timeout_ms: None,
+        max_run_ms: None,
+        attempts: Some(Submit::ATTEMPTS),
+        backoff_ms: Submit::BACKOFF_MS,
+        unique_for_ms: 0,
+        result_ttl_ms: Submit::RESULT_TTL_MS,
+        watch: false,
+    };
+    let mut given = Given::default();
+    while let Some(option) = words.option()? {
+        submit_option(&mut submit, &mut given, option)?;
+    }
+    if given.has(DELAY) && given.has(AT) {
+        return Err(Refusal::new(Code::Conflict, "delay and at exclude each other"));
+    }
+    if given.has(UNIQUE_FOR) && submit.unique.is_none() {
+        return Err(Refusal::new(Code::Missing, "unique-for needs unique"));
+    }
+    Ok(submit)
+}
+
+/// Places of the options that others depend on.
+const DELAY: u32 = 2;
+const AT: u32 = 3;
+const UNIQUE_FOR: u32 = 10;
+
+fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Result<(), Refusal> {
+    match item.name {
+        b"queue" => {
+            given.once(0, item)?;
+            submit.queue = Some(item.name_slice("queue")?);
+        }
+        b"key" => {
+            given.once(1, item)?;
+            submit.key = Some(item.text_slice("key")?);
+        }
+        b"delay" => {
+            given.once(DELAY, item)?;
+            submit.start = Start::Delay(item.number("delay", 0, DURATION_MAX_MS)?);
+        }
+        b"at" => {
+            given.once(AT, item)?;
+            submit.start = Start::At(item.number("at", 0, at_max_ms())?);
+        }
+        b"expires" => {
+            given.once(4, item)?;
+            submit.expires_ms = Some(item.number("expires", 1, DURATION_MAX_MS)?);
+        }
+        b"timeout" => {
+            given.once(5, item)?;
+            submit.timeout_ms = item.number_or_none("timeout", 1, DURATION_MAX_MS)?;
+        }
+        b"max-run" => {
+            given.once(6, item)?;
+            submit.max_run_ms = item.number_or_none("max-run", 1, DURATION_MAX_MS)?;
+        }
+        b"attempts" => {
+            given.once(7, item)?;
+            submit.attempts = item.number_or_none("attempts", 1, ATTEMPTS_MAX)?.map(narrow);
+        }
+        b"backoff" => {
+            given.once(8, item)?;
+            submit.backoff_ms = item.number("backoff", 0, BACKOFF_MAX_MS)?;
+        }
+        b"unique" => {
+            given.once(9, item)?;
+            submit.unique = Some(item.text_slice("unique")?);
+        }
+        b"unique-for" => {
+            given.once(UNIQUE_FOR, item)?;
+            submit.unique_for_ms = item.number("unique-for", 0, KEEP_MAX_MS)?;
+        }
+        b"result-ttl" => {
+            given.once(11, item)?;
+            submit.result_ttl_ms = item.number("result-ttl", 0, KEEP_MAX_MS)?;
+        }
+        b"watch" => {
+            given.once(12, item)?;
+            submit.watch = item.yes_or_no("watch")?;
+        }
+        // Not needed here: it travels to the worker inside the record.
+        b"trace" => {
+            given.once(13, item)?;
+            item.text_slice("trace")?;
+        }
+        _ => return Err(item.unknown()),
+    }
+    Ok(())
+}
+
+/// The latest time that a task identifier can express, in Unix milliseconds.
+pub fn at_max_ms() -> u64 {
+    TaskId::from_bits(u64::MAX).wall_ms()
+}

@@ -1,0 +1,143 @@
+//! A worker's weight: how large a share of the tasks it is given, against its fellows.
+
+use std::fmt;
+
+/// A weight in thousandths: 0 to 100, with up to three decimals. Default 1; 0 is never routed to.
+///
+/// Whole thousandths, so that a sum of weights is exact and every language agrees on the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(u32);
+
+impl Weight {
+    /// Weight 0: known, but never routed to.
+    pub const ZERO: Weight = Weight(0);
+
+    /// The largest weight, 100.
+    pub const MAX: Weight = Weight(100_000);
+
+    /// The weight of so many thousandths, 0 to 100,000; `None` above.
+    pub const fn from_thousandths(thousandths: u32) -> Option<Weight> {
+        if thousandths <= Weight::MAX.0 { Some(Weight(thousandths)) } else { None }
+    }
+
+    /// The weight in thousandths, 0 to 100,000.
+    pub const fn thousandths(self) -> u32 {
+        self.0
+    }
+
+    /// Reads a plain decimal from `0` to `100` with up to three decimals, as in `1`, `0.5`, `12.125`.
+    ///
+    /// `None` for anything else: a sign, an exponent, a leading zero (`00`, `01`), a bare point
+    /// (`1.`, `.5`), a fourth decimal, a number above 100.
+    pub fn parse(text: &str) -> Option<Weight> {
+        let (whole, decimals) = match text.split_once('.') {
+            Some((_, "")) => return None,
+            Some(parts) => parts,
+            None => (text, ""),
+        };
+        let leading_zero = whole.len() > 1 && whole.starts_with('0');
+        // The bound on the lengths also keeps the sum below from overflowing.
+        if whole.is_empty() || whole.len() > 3 || leading_zero || decimals.len() > 3 {
+            return None;
+        }
+        let padding = 3 - decimals.len();
+        let digits =
+            whole.bytes().chain(decimals.bytes()).chain(std::iter::repeat_n(b'0', padding));
+        let mut thousandths = 0;
+        for digit in digits {
+            if !digit.is_ascii_digit() {
+                return None;
+            }
+            thousandths = thousandths * 10 + u32::from(digit - b'0');
+        }
+        Weight::from_thousandths(thousandths)
+    }
+}
+
+impl Default for Weight {
+    /// Weight 1.
+    fn default() -> Weight {
+        Weight(1000)
+    }
+}
+
+impl fmt::Display for Weight {
+    /// The shortest text that [`Weight::parse`] reads back as the same weight: `1`, `0.5`, `12.125`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, decimals) = (self.0 / 1000, self.0 % 1000);
+        if decimals == 0 {
+            return write!(f, "{whole}");
+        }
+        let decimals = format!("{decimals:03}");
+        write!(f, "{whole}.{}", decimals.trim_end_matches('0'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_plain_decimals() {
+        for (text, thousandths) in [
+            ("0", 0),
+            ("0.001", 1),
+            ("0.5", 500),
+            ("0.50", 500),
+            ("1", 1000),
+            ("1.000", 1000),
+            ("12.125", 12_125),
+            ("99.999", 99_999),
+            ("100", 100_000),
+            ("100.000", 100_000),
+        ] {
+            assert_eq!(Weight::parse(text).map(Weight::thousandths), Some(thousandths), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for text in [
+            "",
+            ".",
+            "00",
+            "01",
+            "00.5",
+            "1.",
+            ".5",
+            "+1",
+            "-1",
+            "-0",
+            "1e3",
+            " 1",
+            "1 ",
+            "1,5",
+            "0x1",
+            "1.0000",
+            "0.1234",
+            "1.2.3",
+            "100.001",
+            "101",
+            "1000",
+            "4294967296",
+            "inf",
+            "NaN",
+            "١",
+            "1.+5",
+        ] {
+            assert_eq!(Weight::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn prints_the_shortest_text_that_reads_back() {
+        assert_eq!(Weight::default().to_string(), "1");
+        assert_eq!(Weight(500).to_string(), "0.5");
+        assert_eq!(Weight(10_010).to_string(), "10.01");
+        for thousandths in 0..=100_000 {
+            let weight = Weight(thousandths);
+            assert_eq!(Weight::parse(&weight.to_string()), Some(weight));
+        }
+        assert_eq!(Weight::from_thousandths(100_001), None);
+    }
+}
