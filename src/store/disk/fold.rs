@@ -8,7 +8,8 @@ use super::fault::{Fault, damaged};
 use super::layout::{Table, key, length};
 use super::log::Row;
 use super::meta::Meta;
-use super::results::{Ended, Results};
+use super::packed::Ended;
+use super::results::Results;
 use super::tail::{Due, Tail, line, line_key};
 use crate::record::Write;
 
@@ -138,13 +139,7 @@ impl<'v> Changes<'v> {
                 continue;
             }
             rows.sort_unstable_by_key(|&(id, _)| id);
-            let mut table = meta.table(transaction, name)?;
-            for &mut (id, bytes) in rows {
-                match bytes {
-                    Some(bytes) => table.put(&key(id), &[bytes])?,
-                    None => table.remove(&key(id))?,
-                }
-            }
+            meta.table(transaction, name)?.put_sorted(rows)?;
         }
         if !self.buried.is_empty() {
             let mut table = meta.table(transaction, Table::Buried)?;
