@@ -23,8 +23,8 @@ impl Core {
         self.check_holds();
     }
 
-    /// Checks that no worker is free that could be given a waiting task: between two turns, when
-    /// joins and leaves are applied.
+    /// Checks that every waiting task waits for its owner, and that no worker is free that could be
+    /// given one: between two turns, when joins and leaves are applied.
     ///
     /// # Panics
     ///
@@ -33,10 +33,13 @@ impl Core {
         if !self.changed_members.is_empty() || !self.unsorted.is_empty() {
             return;
         }
-        for (_, task) in self.tasks.iter() {
+        for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
             if task.is_isolated() {
                 continue;
+            }
+            if self.queues.class(task.class).keyed {
+                assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
             }
             for (number, worker) in self.workers.sessions.iter() {
                 let Some((pool, _)) = worker.pool else { continue };

@@ -43,7 +43,7 @@ impl Core {
     }
 
     /// The name of a task's owner, or nobody if there is no member.
-    pub(super) fn owner_of(&mut self, slot: u32) -> u32 {
+    pub(super) fn owner_of(&self, slot: u32) -> u32 {
         let Some(task) = self.tasks.get(slot) else { return NOBODY };
         let class = self.queues.class(task.class);
         let route = self.queues.queue(class.queue).policy.route;
@@ -70,17 +70,22 @@ impl Core {
     /// Puts a task into its owner's line; its clock starts.
     fn line_up(&mut self, slot: u32, owner: u32) {
         let now_us = self.now.mono_us;
-        let task = self.tasks.at(slot);
-        let place = Place { key: task.id.bits(), id: task.id, slot };
-        let number = task.class;
-        if let Phase::Ready { lined_us, .. } = &mut task.phase {
+        if let Phase::Ready { lined_us, .. } = &mut self.tasks.at(slot).phase {
             *lined_us = now_us;
         }
+        self.stand(slot, owner);
+    }
+
+    /// Puts a task into its owner's line; its clock goes on.
+    fn stand(&mut self, slot: u32, owner: u32) {
         self.wait(slot, owner);
+        let task = self.tasks.at(slot);
+        let Phase::Ready { lined_us, .. } = task.phase else { unreachable!("only ready waits") };
+        let (number, place) = (task.class, Place { key: task.id.bits(), id: task.id, slot });
         let spills = owner != NOBODY && self.spill_us(number).is_some();
         let class = self.queues.class_mut(number);
         if spills {
-            class.spill.push_back((now_us, place));
+            class.spill.insert((lined_us, place));
             if class.spill.len() > 2 * class.waiting + 64 {
                 let tasks = &self.tasks;
                 class.spill.retain(|(since, place)| waits_since(tasks, place, *since));
@@ -111,7 +116,7 @@ impl Core {
             return Some(place.key);
         }
         drop_stale(&self.tasks, class);
-        let (since, place) = class.spill.front().copied()?;
+        let (since, place) = class.spill.first().copied()?;
         (since.saturating_add(spill_us?) <= now_us).then_some(place.key)
     }
 
@@ -125,7 +130,7 @@ impl Core {
             self.take_out(place.slot);
             return Some(place.slot);
         }
-        let (_, place) = class.spill.pop_front()?;
+        let (_, place) = class.spill.pop_first()?;
         self.take_out(place.slot);
         self.arm_spill(number);
         Some(place.slot)
@@ -158,23 +163,23 @@ impl Core {
         free.or_else(|| self.pick(class))
     }
 
-    /// Sets the timer for the first task that is not yet due to spill.
+    /// Sets the timer for the first task, if that is not yet due to spill.
     fn arm_spill(&mut self, number: u32) {
         let (now_us, Some(spill_us)) = (self.now.mono_us, self.spill_us(number)) else { return };
         let class = self.queues.class_mut(number);
         drop_stale(&self.tasks, class);
-        if let Some((since, _)) = class.spill.front()
-            && !class.spill_timer
-            && since.saturating_add(spill_us) > now_us
-        {
-            class.spill_timer = true;
-            self.timers.at_mono(since.saturating_add(spill_us), Reason::Spill(number));
+        let Some((since, _)) = class.spill.first() else { return };
+        let at_us = since.saturating_add(spill_us);
+        if at_us > now_us && class.spill_timer.is_none_or(|timer_us| timer_us > at_us) {
+            class.spill_timer = Some(at_us);
+            self.timers.at_mono(at_us, Reason::Spill(number));
         }
     }
 
     pub(super) fn on_spill(&mut self, number: u32, fx: &mut Effects) {
+        let now_us = self.now.mono_us;
         let Some(class) = self.queues.find_class_mut(number) else { return };
-        class.spill_timer = false;
+        class.spill_timer.take_if(|timer_us| *timer_us <= now_us);
         if class.keyed {
             self.serve_spilled(number, fx);
             self.arm_spill(number);
@@ -242,7 +247,7 @@ impl Core {
         }
         let now_owner = self.owner_of(place.slot);
         if now_owner == owner && owner != NOBODY {
-            self.wait(place.slot, owner);
+            self.stand(place.slot, owner);
         } else {
             self.line_up(place.slot, now_owner);
         }
@@ -260,10 +265,10 @@ fn waits_since(tasks: &crate::core::tasks::Tasks, place: &Place, since: u64) -> 
 }
 
 fn drop_stale(tasks: &crate::core::tasks::Tasks, class: &mut crate::core::queues::Class) {
-    while let Some((since, place)) = class.spill.front() {
+    while let Some((since, place)) = class.spill.first() {
         if waits_since(tasks, place, *since) {
             break;
         }
-        class.spill.pop_front();
+        class.spill.pop_first();
     }
 }

@@ -1,7 +1,7 @@
 //! Queues and classes. A class is what decides who is able: queue, kind and size. Its ready tasks
 //! wait in one line or, under a keyed route, in a line for each owner.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::core::line::{Line, Place};
@@ -171,10 +171,10 @@ pub(super) struct Class {
     pub(super) listed: Option<(u64, TaskId)>,
     /// Keyed: the lines by owner's name.
     pub(super) owners: BTreeMap<u32, Line>,
-    /// Keyed, with spill: the tasks in the order in which they came into their lines.
-    pub(super) spill: VecDeque<(u64, Place)>,
-    /// Keyed: a timer is set for the first of `spill`.
-    pub(super) spill_timer: bool,
+    /// Keyed, with spill: the tasks that have owners, by when they came into their lines.
+    pub(super) spill: BTreeSet<(u64, Place)>,
+    /// Keyed: when the earliest timer for the first of `spill` goes off.
+    pub(super) spill_timer: Option<u64>,
     /// Lines whose tasks are to be put where they belong now, in slices.
     pub(super) unsorted: Vec<Line>,
     /// Keyed: the members that own its tasks.
@@ -242,8 +242,8 @@ impl Queues {
             line: Line::default(),
             listed: None,
             owners: BTreeMap::new(),
-            spill: VecDeque::new(),
-            spill_timer: false,
+            spill: BTreeSet::new(),
+            spill_timer: None,
             unsorted: Vec::new(),
             members: None,
         });
