@@ -187,3 +187,34 @@ fn keys_move_when_a_worker_with_other_abilities_comes_or_goes() {
     stage.leave(2);
     works_on(&mut stage, 3, held, 15);
 }
+
+/// `timeout=` went on while there was no scheduler to hear of progress: a start ended leases whose
+/// workers had reported in time, and charged their tasks for it.
+#[test]
+fn a_restart_does_not_count_as_silence_of_the_worker() {
+    let mut stage = Stage::new();
+    stage.join(1, "client");
+    stage.join(2, "worker name=w kinds=*");
+    let task = id_of(&stage.tell(1, "SUBMIT resize timeout=10000"));
+    stage.pass(9_000);
+    stage.restart(3_000);
+    stage.pass(5_000);
+    let said = stage.join(3, &format!("worker name=w kinds=* session={:032x}", 2));
+    assert!(has(&said, "resumed=yes") && has(&said, &format!("TASK {task} 1")));
+    assert!(!has(&stage.pass(9_900), "CANCEL"));
+    assert!(has(&stage.pass(100), &format!("CANCEL {task} 1 reason=timeout")));
+}
+
+/// What a lease had lasted before a start was forgotten when the monotonic clock begins near zero.
+#[test]
+fn a_run_goes_on_over_a_restart() {
+    let mut stage = Stage::new();
+    stage.join(1, "client");
+    stage.join(2, "worker name=w kinds=*");
+    let task = id_of(&stage.tell(1, "SUBMIT resize max-run=60000"));
+    stage.pass(40_000);
+    stage.restart(1_000);
+    stage.join(3, &format!("worker name=w kinds=* session={:032x}", 2));
+    assert!(!has(&stage.pass(18_000), "CANCEL"));
+    assert!(has(&stage.pass(1_000), &format!("CANCEL {task} 1 reason=max-run")));
+}
