@@ -41,6 +41,15 @@ impl Core {
         let task = self.tasks.at(slot);
         let Phase::Leased { since_us, worker, .. } = task.phase else { return };
         let Some(more) = task.more.as_ref().filter(|_| task.attempt == attempt) else { return };
+        let session = self.workers.sessions.at(worker);
+        if session.restored {
+            // It may have had its answer ready for a scheduler that was not there. Its grace
+            // decides; if it comes back, this is looked at again.
+            if session.grace_until_us > now_us {
+                self.timers.at_mono(session.grace_until_us, Reason::LeaseLimit(id, attempt));
+            }
+            return;
+        }
         let after = |from_us: u64, ms: u64| from_us.saturating_add(ms.saturating_mul(1000));
         let timeout = more.timeout_ms.map(|ms| after(since_us.max(more.progress_us), ms));
         let max_run = more.max_run_ms.map(|ms| after(since_us, ms));

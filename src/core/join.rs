@@ -87,7 +87,7 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         session.entry = Entry { since_ms: session.entry.since_ms, ..entry };
         session.peer = Some(peer);
-        session.restored = false;
+        let restored = std::mem::take(&mut session.restored);
         let (id, name, price) = (session.session, session.name, session.entry.price);
         let mut leases = session.leases.clone();
         self.costs.set_price(&self.worker_names.name(name), price);
@@ -98,6 +98,9 @@ impl Core {
             let task = self.tasks.at(slot);
             let (id, attempt, record) = (task.id, task.attempt, task.record.clone());
             fx.send(peer, Reply::Run { id, attempt, record });
+            if restored {
+                self.restart_timeout(slot);
+            }
         }
         // What was ended meanwhile, it may be running still.
         let unanswered = self.workers.sessions.at(worker).unanswered.clone();
@@ -108,6 +111,20 @@ impl Core {
         self.write_worker(worker, fx);
         self.isolate_next(fx);
         self.feed(worker, fx);
+    }
+
+    /// While there was no scheduler, nobody could hear of progress: `timeout=` counts from now.
+    fn restart_timeout(&mut self, slot: u32) {
+        let now_us = self.now.mono_us;
+        let task = self.tasks.at(slot);
+        let (id, attempt) = (task.id, task.attempt);
+        if let Some(more) = task.more.as_mut()
+            && let Some(ms) = more.timeout_ms
+        {
+            more.progress_us = now_us;
+            let at_us = now_us.saturating_add(ms.saturating_mul(1000));
+            self.timers.at_mono(at_us, Reason::LeaseLimit(id, attempt));
+        }
     }
 
     /// A newer session has the name: the older one keeps its leases and gets nothing new.

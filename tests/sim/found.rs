@@ -130,3 +130,90 @@ fn a_task_that_comes_back_to_its_line_does_not_block_it() {
     assert!(has(&stage.tell(2, &format!("DONE {second} 1")), &format!("TASK {third} 1")));
     assert!(has(&stage.tell(2, &format!("DONE {third} 1")), &format!("TASK {fourth} 1")));
 }
+
+/// Two workers with one slot each, both busy, under `route=hash` with a policy; the second has
+/// abilities of its own.
+fn two_busy_owners(stage: &mut Stage, policy: &str) -> [String; 2] {
+    stage.join(1, "client");
+    stage.tell(1, &format!("QUEUE default route=hash {policy}"));
+    stage.join(2, "worker name=a kinds=*");
+    stage.join(3, "worker name=b kinds=resize");
+    let tasks = [(); 16].map(|()| id_of(&stage.tell(1, "SUBMIT resize")));
+    let told = |index: u32| {
+        let name = format!("{index}: TASK ");
+        let task = tasks.iter().find(|id| has(&stage.said, &format!("{name}{id} 1")));
+        task.expect("of sixteen keys some are its").clone()
+    };
+    [told(2), told(3)]
+}
+
+/// A worker does what it has and what it is given then, so many tasks in all.
+fn works_on(stage: &mut Stage, index: u32, first: String, tasks: u32) {
+    let mut next = first;
+    for _ in 1..tasks {
+        stage.pass(1);
+        let said = stage.tell(index, &format!("DONE {next} 1"));
+        let task = said.iter().find_map(|text| text.split_once(": TASK "));
+        next = task.expect("the next task").1.split(' ').next().expect("an id").to_owned();
+    }
+}
+
+/// Tasks that came into their line while nothing spilled were not looked at when `spill=` changed.
+#[test]
+fn a_new_spill_counts_for_tasks_that_wait_already() {
+    let mut stage = Stage::new();
+    let [_, held] = two_busy_owners(&mut stage, "spill=none");
+    stage.tell(1, "QUEUE default spill=0");
+    works_on(&mut stage, 3, held, 15);
+}
+
+/// The timer of a longer `spill=` stood in the way of that of a shorter one.
+#[test]
+fn a_shorter_spill_is_not_awaited_as_long_as_the_old_one() {
+    let mut stage = Stage::new();
+    let [_, held] = two_busy_owners(&mut stage, "spill=1000000");
+    stage.tell(1, "QUEUE default spill=1000");
+    assert!(stage.core.next_deadline().mono_us.is_some_and(|us| us <= START.mono_us + 1_000_000));
+    stage.pass(1000);
+    assert!(has(&stage.tell(3, &format!("DONE {held} 1")), "TASK"));
+}
+
+/// Workers with abilities of their own changed who could own a key without any task moving.
+#[test]
+fn keys_move_when_a_worker_with_other_abilities_comes_or_goes() {
+    let mut stage = Stage::new();
+    let [_, held] = two_busy_owners(&mut stage, "spill=none");
+    stage.leave(2);
+    works_on(&mut stage, 3, held, 15);
+}
+
+/// `timeout=` went on while there was no scheduler to hear of progress: a start ended leases whose
+/// workers had reported in time, and charged their tasks for it.
+#[test]
+fn a_restart_does_not_count_as_silence_of_the_worker() {
+    let mut stage = Stage::new();
+    stage.join(1, "client");
+    stage.join(2, "worker name=w kinds=*");
+    let task = id_of(&stage.tell(1, "SUBMIT resize timeout=10000"));
+    stage.pass(9_000);
+    stage.restart(3_000);
+    stage.pass(5_000);
+    let said = stage.join(3, &format!("worker name=w kinds=* session={:032x}", 2));
+    assert!(has(&said, "resumed=yes") && has(&said, &format!("TASK {task} 1")));
+    assert!(!has(&stage.pass(9_900), "CANCEL"));
+    assert!(has(&stage.pass(100), &format!("CANCEL {task} 1 reason=timeout")));
+}
+
+/// What a lease had lasted before a start was forgotten when the monotonic clock begins near zero.
+#[test]
+fn a_run_goes_on_over_a_restart() {
+    let mut stage = Stage::new();
+    stage.join(1, "client");
+    stage.join(2, "worker name=w kinds=*");
+    let task = id_of(&stage.tell(1, "SUBMIT resize max-run=60000"));
+    stage.pass(40_000);
+    stage.restart(1_000);
+    stage.join(3, &format!("worker name=w kinds=* session={:032x}", 2));
+    assert!(!has(&stage.pass(18_000), "CANCEL"));
+    assert!(has(&stage.pass(1_000), &format!("CANCEL {task} 1 reason=max-run")));
+}

@@ -457,7 +457,9 @@ impl Scheduler {
             (flight.applications > 0 || flight.spoilt.is_some()).then(|| disk.rows.clone());
         flight.turn.commit(disk).expect("this store has no errors to tell");
         flight.applications += 1;
-        if let Some(before) = before {
+        if let Some(mut before) = before {
+            before.sweep(disk.wall_ms);
+            disk.rows.sweep(disk.wall_ms);
             let again = before == disk.rows;
             match &flight.spoilt {
                 None => assert!(again, "I29: a batch that is applied twice changes something"),

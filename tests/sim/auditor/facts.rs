@@ -136,6 +136,12 @@ impl Auditor {
                 note!(net, "from {}.{}: {}", peer.index, peer.serial, short(request));
                 self.on_request(net, *peer, request);
             }
+            Event::Refused { peer, refusal } => {
+                note!(net, "refused: {}.{} {refusal:?}", peer.index, peer.serial);
+                if refusal.code.severity() == ganger::message::Severity::Close {
+                    self.on_left(net, *peer, false);
+                }
+            }
             Event::Oversized { peer, id, attempt } => {
                 let session = self.session_of(*peer);
                 self.say(*id, *attempt, Said { session, what: What::Oversized });

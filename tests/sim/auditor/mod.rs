@@ -89,6 +89,8 @@ pub(super) struct Window {
     pub(super) to_us: u64,
     pub(super) wall_low: u64,
     pub(super) wall_high: u64,
+    /// The wall time up to which deadlines had been handled before.
+    pub(super) due_ms: u64,
 }
 
 impl Auditor {
@@ -122,6 +124,7 @@ impl Auditor {
             to_us: now_us,
             wall_low: wall_ms,
             wall_high: wall_ms,
+            due_ms: self.due_ms,
         });
         window.to_us = now_us;
         window.wall_low = window.wall_low.min(wall_ms);
@@ -165,18 +168,24 @@ impl Auditor {
 
     /// A scheduler starts and finds these rows.
     pub(crate) fn found(&mut self, net: &Net, life: u32, found: &Rows) {
+        // A result may be forgotten between its batch and the answer.
+        let mut found = found.clone();
+        found.sweep(self.latest_ms);
+        self.rows.sweep(self.latest_ms);
         if let Some((batch, window)) = self.inflight.take() {
             let mut with = self.rows.clone();
             with.apply(&batch, usize::MAX);
-            if *found == with && *found != self.rows {
+            with.sweep(self.latest_ms);
+            if found == with && found != self.rows {
                 self.commit(&batch, window);
+                self.rows.sweep(self.latest_ms);
             }
         }
         require!(
             "I29",
-            self.rows == *found,
+            self.rows == found,
             "the store holds what no prefix of the batches makes: {}",
-            difference(&self.rows, found)
+            difference(&self.rows, &found)
         );
         for id in &self.acked {
             let there = found.tasks.contains_key(id) || found.buried.contains_key(id);

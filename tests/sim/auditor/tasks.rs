@@ -256,7 +256,7 @@ impl Auditor {
             require!("I20", at_ms >= due_ms, "task {id} is leased at {at_ms}, due {due_ms}");
         }
         if let Some(expires_ms) = task.expires_at_ms(id).filter(|_| attempt == 1) {
-            let late = expires_ms <= at_ms && expires_ms <= self.due_ms;
+            let late = expires_ms <= at_ms && expires_ms <= window.due_ms;
             require!("I20", !late, "task {id} is leased at {at_ms}, expired {expires_ms}");
         }
         let session = line.session.expect("a lease has a session");
