@@ -105,7 +105,7 @@ impl Core {
         task.phase = Phase::Scheduled { due_ms: 0 };
         self.move_count(class, State::Ready, State::Scheduled);
         if isolated {
-            self.leave_isolation(id, fx);
+            self.leave_isolation(class, id, fx);
         } else {
             self.leave_line(class);
         }

@@ -124,19 +124,10 @@ impl Core {
     pub(super) fn stop_feeding(&mut self, worker: u32, fx: &mut Effects) {
         let session = self.workers.sessions.at_mut(worker);
         session.draining = true;
-        let (name, reserved) = (session.name, session.reserved.is_some());
+        let name = session.name;
         self.workers.refresh(worker);
         self.member_changed(name);
-        if reserved {
-            self.give_up_isolation_unless_running(worker, fx);
-        }
-    }
-
-    fn give_up_isolation_unless_running(&mut self, worker: u32, fx: &mut Effects) {
-        let reserved = self.workers.sessions.at(worker).reserved;
-        if reserved.is_some_and(|id| self.isolation.waiting.contains(&id)) {
-            self.give_up_isolation(fx);
-        }
+        self.give_up_reserved(worker, fx);
     }
 
     /// Puts a worker into the pool of its abilities.
@@ -245,7 +236,7 @@ impl Core {
         session.grace_until_us = until_us;
         self.timers.at_mono(until_us, Reason::Grace(worker, session.serial));
         self.workers.refresh(worker);
-        self.give_up_isolation_unless_running(worker, fx);
+        self.give_up_reserved(worker, fx);
     }
 
     pub(super) fn on_grace_over(&mut self, worker: u32, serial: u32, fx: &mut Effects) {
@@ -268,7 +259,7 @@ impl Core {
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();
         for (id, _) in unanswered {
-            self.settle_unanswered(id);
+            self.settle_unanswered(id, worker);
         }
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
         for slot in leases {

@@ -86,6 +86,11 @@ impl Worker {
         self.leases.len() + self.unanswered.len()
     }
 
+    /// Whether a run of a task goes on here whose lease has ended.
+    pub(super) fn runs_unanswered(&self, id: TaskId) -> bool {
+        self.unanswered.range((id, 0)..=(id, Attempt::MAX)).next().is_some()
+    }
+
     /// Whether it can be given a task now.
     pub(super) fn is_free(&self) -> bool {
         self.takes_work() && self.reserved.is_none() && self.busy() < self.entry.slots as usize
