@@ -62,7 +62,7 @@ impl Core {
         let more = task.more();
         more.unanswered = more.unanswered.saturating_add(1);
         let session = self.workers.sessions.at_mut(worker);
-        session.unanswered.insert((id, attempt));
+        session.unanswered.insert((id, attempt), end);
         if let Some(peer) = session.peer {
             fx.send(peer, Reply::Stop { id, attempt, reason: end });
         }

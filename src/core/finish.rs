@@ -145,7 +145,7 @@ impl Core {
         }
         let worker = self.workers.of(peer);
         if let Some(worker) = worker
-            && self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
+            && self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt)).is_some()
         {
             fx.send(peer, Reply::OkTask(id));
             self.answer_settled(id, worker, fx);

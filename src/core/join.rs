@@ -101,8 +101,8 @@ impl Core {
         }
         // What was ended meanwhile, it may be running still.
         let unanswered = self.workers.sessions.at(worker).unanswered.clone();
-        for (id, attempt) in unanswered {
-            fx.send(peer, Reply::Stop { id, attempt, reason: "cancelled" });
+        for ((id, attempt), reason) in unanswered {
+            fx.send(peer, Reply::Stop { id, attempt, reason });
         }
         self.place(worker);
         self.write_worker(worker, fx);
@@ -258,7 +258,7 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();
-        for (id, _) in unanswered {
+        for (id, _) in unanswered.into_keys() {
             self.settle_unanswered(id, worker);
         }
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));

@@ -40,8 +40,8 @@ pub(super) struct Worker {
     pub(super) pool: Option<(u32, u32)>,
     /// Slots of the task table.
     pub(super) leases: Vec<u32>,
-    /// Leases that were ended without the worker, and that it has not answered.
-    pub(super) unanswered: BTreeSet<(TaskId, Attempt)>,
+    /// Leases that were ended without the worker and that it has not answered, and why.
+    pub(super) unanswered: BTreeMap<(TaskId, Attempt), &'static str>,
     /// Takes nothing new: drained, superseded, or leaving.
     pub(super) draining: bool,
     /// A newer session bears its name.
@@ -70,7 +70,7 @@ impl Worker {
             peer: None,
             pool: None,
             leases: Vec::new(),
-            unanswered: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
             draining: false,
             superseded: false,
             reserved: None,
