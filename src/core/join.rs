@@ -104,20 +104,28 @@ impl Core {
         for ((id, attempt), reason) in unanswered {
             fx.send(peer, Reply::Stop { id, attempt, reason });
         }
+        // Whether it was told before it lost its connection, nobody knows.
+        self.tell_drain(worker, fx);
         self.place(worker);
         self.write_worker(worker, fx);
         self.isolate_next(fx);
         self.feed(worker, fx);
     }
 
+    /// Tells a worker that gets nothing new why that is so.
+    fn tell_drain(&self, worker: u32, fx: &mut Effects) {
+        let session = self.workers.sessions.at(worker);
+        let reason = if session.superseded { "superseded" } else { "drain" };
+        if let Some(peer) = session.peer.filter(|_| session.draining) {
+            fx.send(peer, Reply::Drain { reason });
+        }
+    }
+
     /// A newer session has the name: the older one keeps its leases and gets nothing new.
     fn supersede(&mut self, worker: u32, fx: &mut Effects) {
-        let session = self.workers.sessions.at_mut(worker);
-        session.superseded = true;
-        if let Some(peer) = session.peer {
-            fx.send(peer, Reply::Drain { reason: "superseded" });
-        }
+        self.workers.sessions.at_mut(worker).superseded = true;
         self.stop_feeding(worker, fx);
+        self.tell_drain(worker, fx);
     }
 
     /// A worker gets nothing new from now on.
@@ -337,10 +345,8 @@ impl Core {
             return fx.refuse(peer, Code::UnknownWorker, format!("no worker {name} is here"));
         };
         fx.send(peer, Reply::Ok);
-        if let Some(its) = self.workers.sessions.at(worker).peer {
-            fx.send(its, Reply::Drain { reason: "drain" });
-        }
         self.stop_feeding(worker, fx);
+        self.tell_drain(worker, fx);
     }
 
     /// The scheduler stops; running tasks go on and are resumed.
