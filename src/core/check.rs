@@ -1,7 +1,7 @@
 //! Proves the invariants by deriving every cross-reference anew. For tests and simulations: it walks
 //! everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
 use crate::core::dispatch::NOBODY;
@@ -33,6 +33,7 @@ impl Core {
         if !self.is_settled() {
             return;
         }
+        self.check_suspects();
         for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
             if task.is_isolated() {
@@ -50,6 +51,14 @@ impl Core {
                     task.id
                 );
             }
+        }
+    }
+
+    /// Checks that a suspect has its turn once it is time, if anybody is able.
+    fn check_suspects(&self) {
+        if self.isolation.current.is_none() && self.now.mono_us >= self.isolation.not_before_us {
+            let overdue = self.timers.next().0.is_some_and(|at| at <= self.now.mono_us);
+            assert!(overdue || self.next_suspect().is_none(), "{:?} waits", self.next_suspect());
         }
     }
 
@@ -95,6 +104,8 @@ impl Core {
                 listed += 1;
             }
             assert!(worker.peer.is_some() || !worker.is_free(), "worker {number} is free and away");
+            let current = self.isolation.current.filter(|(_, its)| *its == number);
+            assert_eq!(worker.reserved, current.map(|(id, _)| id), "worker {number} is reserved");
         }
         let leased = self.tasks.iter().filter(|(_, task)| task.state() == State::Leased).count();
         assert_eq!(listed, leased, "leases that no worker lists");
@@ -102,15 +113,17 @@ impl Core {
 
     fn check_lines(&self) {
         let mut waiting: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut suspects = BTreeSet::new();
         for (_, task) in self.tasks.iter() {
             if let Phase::Ready { .. } = task.phase {
                 if task.is_isolated() {
-                    assert!(self.isolation.waiting.contains(&task.id), "suspect {}", task.id);
+                    suspects.insert((task.class, task.id));
                 } else {
                     *waiting.entry(task.class).or_default() += 1;
                 }
             }
         }
+        assert_eq!(self.isolation.waiting, suspects, "suspects that wait");
         for (number, class) in self.queues.classes() {
             let derived = waiting.get(&number).copied().unwrap_or(0);
             assert_eq!(class.waiting, derived, "tasks waiting in class {number}");

@@ -71,7 +71,7 @@ impl Core {
         let more = task.more();
         more.unanswered = more.unanswered.saturating_add(1);
         let session = self.workers.sessions.at_mut(worker);
-        session.unanswered.insert((id, attempt));
+        session.unanswered.insert((id, attempt), end);
         if let Some(peer) = session.peer {
             fx.send(peer, Reply::Stop { id, attempt, reason: end });
         }
@@ -114,7 +114,7 @@ impl Core {
         task.phase = Phase::Scheduled { due_ms: 0 };
         self.move_count(class, State::Ready, State::Scheduled);
         if isolated {
-            self.leave_isolation(id, fx);
+            self.leave_isolation(class, id, fx);
         } else {
             self.leave_line(class);
         }

@@ -145,7 +145,7 @@ impl Core {
         }
         let worker = self.workers.of(peer);
         if let Some(worker) = worker
-            && self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
+            && self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt)).is_some()
         {
             fx.send(peer, Reply::OkTask(id));
             self.answer_settled(id, worker, fx);
@@ -166,16 +166,17 @@ impl Core {
 
     /// A run whose end was decided without its worker is over there too: its slot is free.
     fn answer_settled(&mut self, id: TaskId, worker: u32, fx: &mut Effects) {
-        self.settle_unanswered(id);
+        self.settle_unanswered(id, worker);
         self.feed(worker, fx);
     }
 
-    pub(super) fn settle_unanswered(&mut self, id: TaskId) {
+    pub(super) fn settle_unanswered(&mut self, id: TaskId, worker: u32) {
         if let Some(slot) = self.tasks.find(id)
             && let Some(more) = self.tasks.at(slot).more.as_mut()
         {
             more.unanswered = more.unanswered.saturating_sub(1);
         }
+        self.end_isolation(id, worker);
     }
 
     /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.
@@ -190,7 +191,7 @@ impl Core {
         {
             *its = place;
         }
-        self.end_isolation(id);
+        self.end_isolation(id, worker);
         (self.now.mono_us - since_us).max(1)
     }
 

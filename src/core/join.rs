@@ -104,9 +104,11 @@ impl Core {
         }
         // What was ended meanwhile, it may be running still.
         let unanswered = self.workers.sessions.at(worker).unanswered.clone();
-        for (id, attempt) in unanswered {
-            fx.send(peer, Reply::Stop { id, attempt, reason: "cancelled" });
+        for ((id, attempt), reason) in unanswered {
+            fx.send(peer, Reply::Stop { id, attempt, reason });
         }
+        // Whether it was told before it lost its connection, nobody knows.
+        self.tell_drain(worker, fx);
         self.place(worker);
         self.write_worker(worker, fx);
         self.isolate_next(fx);
@@ -127,33 +129,30 @@ impl Core {
         }
     }
 
+    /// Tells a worker that gets nothing new why that is so.
+    fn tell_drain(&self, worker: u32, fx: &mut Effects) {
+        let session = self.workers.sessions.at(worker);
+        let reason = if session.superseded { "superseded" } else { "drain" };
+        if let Some(peer) = session.peer.filter(|_| session.draining) {
+            fx.send(peer, Reply::Drain { reason });
+        }
+    }
+
     /// A newer session has the name: the older one keeps its leases and gets nothing new.
     fn supersede(&mut self, worker: u32, fx: &mut Effects) {
-        let session = self.workers.sessions.at_mut(worker);
-        session.superseded = true;
-        if let Some(peer) = session.peer {
-            fx.send(peer, Reply::Drain { reason: "superseded" });
-        }
+        self.workers.sessions.at_mut(worker).superseded = true;
         self.stop_feeding(worker, fx);
+        self.tell_drain(worker, fx);
     }
 
     /// A worker gets nothing new from now on.
     pub(super) fn stop_feeding(&mut self, worker: u32, fx: &mut Effects) {
         let session = self.workers.sessions.at_mut(worker);
         session.draining = true;
-        let (name, reserved) = (session.name, session.reserved.is_some());
+        let name = session.name;
         self.workers.refresh(worker);
         self.member_changed(name);
-        if reserved {
-            self.give_up_isolation_unless_running(worker, fx);
-        }
-    }
-
-    fn give_up_isolation_unless_running(&mut self, worker: u32, fx: &mut Effects) {
-        let reserved = self.workers.sessions.at(worker).reserved;
-        if reserved.is_some_and(|id| self.isolation.waiting.contains(&id)) {
-            self.give_up_isolation(fx);
-        }
+        self.give_up_reserved(worker, fx);
     }
 
     /// Puts a worker into the pool of its abilities.
@@ -262,7 +261,7 @@ impl Core {
         session.grace_until_us = until_us;
         self.timers.at_mono(until_us, Reason::Grace(worker, session.serial));
         self.workers.refresh(worker);
-        self.give_up_isolation_unless_running(worker, fx);
+        self.give_up_reserved(worker, fx);
     }
 
     pub(super) fn on_grace_over(&mut self, worker: u32, serial: u32, fx: &mut Effects) {
@@ -284,8 +283,8 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();
-        for (id, _) in unanswered {
-            self.settle_unanswered(id);
+        for (id, _) in unanswered.into_keys() {
+            self.settle_unanswered(id, worker);
         }
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
         for slot in leases {
@@ -363,10 +362,8 @@ impl Core {
             return fx.refuse(peer, Code::UnknownWorker, format!("no worker {name} is here"));
         };
         fx.send(peer, Reply::Ok);
-        if let Some(its) = self.workers.sessions.at(worker).peer {
-            fx.send(its, Reply::Drain { reason: "drain" });
-        }
         self.stop_feeding(worker, fx);
+        self.tell_drain(worker, fx);
     }
 
     /// The scheduler stops; running tasks go on and are resumed.

@@ -192,6 +192,9 @@ impl Core {
                     self.timers.at_mono(self.now.mono_us, Reason::LeaseLimit(id, attempt));
                 }
                 self.workers.refresh(worker);
+                if self.tasks.at(slot).is_isolated() && self.isolation.current.is_none() {
+                    self.reserve(id, worker);
+                }
             }
             Phase::Dead { .. } => self.count(class, State::Dead),
             Phase::Cancelled { at_ms } => {

@@ -40,8 +40,8 @@ pub(super) struct Worker {
     pub(super) pool: Option<(u32, u32)>,
     /// Slots of the task table.
     pub(super) leases: Vec<u32>,
-    /// Leases that were ended without the worker, and that it has not answered.
-    pub(super) unanswered: BTreeSet<(TaskId, Attempt)>,
+    /// Leases that were ended without the worker and that it has not answered, and why.
+    pub(super) unanswered: BTreeMap<(TaskId, Attempt), &'static str>,
     /// Takes nothing new: drained, superseded, or leaving.
     pub(super) draining: bool,
     /// A newer session bears its name.
@@ -70,7 +70,7 @@ impl Worker {
             peer: None,
             pool: None,
             leases: Vec::new(),
-            unanswered: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
             draining: false,
             superseded: false,
             reserved: None,
@@ -84,6 +84,11 @@ impl Worker {
     /// Slots in use, those of unanswered leases included.
     pub(super) fn busy(&self) -> usize {
         self.leases.len() + self.unanswered.len()
+    }
+
+    /// Whether a run of a task goes on here whose lease has ended.
+    pub(super) fn runs_unanswered(&self, id: TaskId) -> bool {
+        self.unanswered.range((id, 0)..=(id, Attempt::MAX)).next().is_some()
     }
 
     /// Whether it can be given a task now.
