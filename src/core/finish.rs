@@ -17,10 +17,8 @@ enum Answered {
     Settled,
 }
 
-/// Losses in a row that look like crashes, after which a task runs alone.
-pub(super) const SUSPECTED: u8 = 2;
 /// Losses in a row that look like crashes, after which a task is dead.
-pub(super) const POISON: u8 = 3;
+const POISON: u8 = 3;
 
 impl Core {
     pub(super) fn on_done(
@@ -114,9 +112,8 @@ impl Core {
             self.workers.refresh(worker);
             if let Some(other) = other {
                 let us = self.now.mono_us;
-                let phase =
-                    Phase::Ready { since_us: us, lined_us: us, owner: super::dispatch::NOBODY };
-                self.tasks.at(slot).phase = phase;
+                let owner = super::dispatch::NOWHERE;
+                self.tasks.at(slot).phase = Phase::Ready { since_us: us, lined_us: us, owner };
                 self.move_count(class, State::Leased, State::Ready);
                 return self.lease(slot, other, fx);
             }
@@ -247,12 +244,8 @@ impl Core {
         }
         let task = self.tasks.at(slot);
         task.suspected = task.suspected.saturating_add(1);
-        let suspected = task.suspected;
-        if suspected >= SUSPECTED {
-            task.more().isolated = true;
-        }
-        if suspected >= POISON {
-            self.tasks.at(slot).used += 1;
+        if task.suspected >= POISON {
+            task.used += 1;
             return self.bury(slot, State::Dead, "poison", fx);
         }
         self.try_again(slot, None, fx);

@@ -61,7 +61,7 @@ use crate::task::TaskId;
 
 pub use effects::{Ask, Effects, Send, What};
 pub use event::{Event, Now, Peer};
-pub use queues::{Policy, Route, SPILL_MAX_MS, SPILL_MS};
+pub use queues::{Policy, Route, SPILL_MS};
 
 /// What bounds a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

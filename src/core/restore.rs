@@ -55,9 +55,6 @@ impl Core {
         if let Some(error) = &line.error {
             task.more().error.clone_from(error);
         }
-        if task.suspected >= super::finish::SUSPECTED {
-            task.more().isolated = true;
-        }
         let reason = line.reason.as_deref().map(reason_word).transpose()?;
         if let Some(reason) = reason {
             task.more().reason = reason;

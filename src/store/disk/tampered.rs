@@ -4,6 +4,7 @@
 use redb::backends::InMemoryBackend;
 use redb::{ReadableTable, Table as Rows};
 
+use super::super::layout;
 use super::*;
 
 const START_MS: u64 = 1_790_000_000_000;
@@ -34,32 +35,16 @@ fn opened() -> Opened {
     opened
 }
 
-/// Reads everything again, as a restart does.
-fn reread(opened: &Opened) -> Result<u32, Fault> {
-    let read = opened.db.begin_read()?;
-    let Some(meta) = Meta::read(&read)? else { return damaged("no meta") };
-    let results = Results::read(&read, &meta, u64::MAX)?;
-    let tail = Tail::after(meta.last);
-    let mut again = Opened {
-        db: Database::builder().create_with_backend(InMemoryBackend::new())?,
-        tail,
-        results,
-        pace: opened.pace,
-        seq: meta.folded,
-        chain: meta.chain,
-        last: meta.last,
-        wall_ms: START_MS,
-        row: Vec::new(),
-        meta,
-    };
-    again.read_tail(&read)?;
+/// Reads everything again, as a restart does; how many records there are.
+fn reread(opened: Opened) -> Result<(u32, Opened), Fault> {
+    let again = Opened::read(opened.db, 7, &Options::default(), opened.pace)?;
     let mut records = 0;
-    load::load(&read, &again.meta, &again.tail, &mut |_| {
+    again.load(&mut |_| {
         records += 1;
         Ok(())
     })?;
-    match again.results.get(&read, 4, START_MS)? {
-        Some(_) => Ok(records),
+    match again.result(TaskId::from_bits(4))? {
+        Some(_) => Ok((records, again)),
         None => damaged("a result is gone"),
     }
 }
@@ -69,12 +54,12 @@ fn tampered(
     table: Table,
     tamper: impl FnOnce(&mut Rows<'_, &'static [u8], &'static [u8]>),
 ) -> Result<u32, Fault> {
-    let opened = opened();
-    assert_eq!(reread(&opened).unwrap(), 7, "untouched, all is there");
+    let (records, opened) = reread(opened()).unwrap();
+    assert_eq!(records, 7, "untouched, all is there");
     let transaction = begin(&opened.db).unwrap();
     tamper(&mut transaction.open_table(table.rows()).unwrap());
     transaction.commit().unwrap();
-    reread(&opened)
+    reread(opened).map(|(records, _)| records)
 }
 
 fn first(rows: &Rows<'_, &'static [u8], &'static [u8]>) -> (Vec<u8>, Vec<u8>) {

@@ -330,6 +330,9 @@ async fn operators_see_and_set_what_there_is() {
     let status = client.get(id).await.unwrap();
     assert_eq!((status.state, status.kind.as_deref()), (State::Scheduled, Some("k")));
     assert_eq!(client.queues().await.unwrap()["queues"].as_array().unwrap().len(), 2);
-    let unknown = TaskId::from_bits(u64::MAX);
-    assert_eq!(client.watch(unknown).await.unwrap_err().code(), Some(Code::UnknownTask));
+    let (last, of_shard_0) = (u64::MAX, !(0xff << 13));
+    let watched = client.watch(TaskId::from_bits(last & of_shard_0)).await;
+    assert_eq!(watched.unwrap_err().code(), Some(Code::UnknownTask));
+    let watched = client.watch(TaskId::from_bits(last)).await;
+    assert_eq!(watched.unwrap_err().code(), Some(Code::WrongShard));
 }
