@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::exit::{Exit, Failure, Outcome};
+use self::exit::Outcome;
 use self::log::LogSettings;
 use self::output::Output;
 use self::settings::{File, Stop};

@@ -129,14 +129,14 @@ impl Crew {
             None => builder,
         };
         let client = builder.connect(&addr).await.map_err(|error| match error {
-            Error::Io(cause) => Failure::new(
-                Exit::Unreachable,
-                format!("no scheduler answers at {addr}: {cause}"),
-            ),
+            Error::Io(cause) => {
+                Failure::new(Exit::Unreachable, format!("no scheduler answers at {addr}: {cause}"))
+            }
             error => error.into(),
         })?;
         // Before any worker is there: what is not in the input any more is not to be run.
-        let leftovers = if goes_on { withdraw(&client, &names.queue).await? } else { HashSet::new() };
+        let leftovers =
+            if goes_on { withdraw(&client, &names.queue).await? } else { HashSet::new() };
         let mut crew = Self {
             client,
             runner: Arc::new(runner),
@@ -173,7 +173,7 @@ impl Crew {
         let runner = self.runner.clone();
         let worker = builder.handle(&names.kind, move |task| {
             let runner = runner.clone();
-            async move { runner.run(number, &task).await }
+            async move { runner.run(&task).await }
         });
         let worker = worker.build()?;
         self.stoppers.push(worker.stopper());

@@ -91,8 +91,13 @@ impl State {
         let whole = text.rfind('\n').map_or(0, |last| last + 1);
         ledger.set_len(whole as u64).map_err(failed)?;
         ledger.seek(SeekFrom::End(0)).map_err(failed)?;
-        let mut state =
-            Self { dir, ledger, nonce: String::new(), finished: HashMap::new(), met: HashMap::new() };
+        let mut state = Self {
+            dir,
+            ledger,
+            nonce: String::new(),
+            finished: HashMap::new(),
+            met: HashMap::new(),
+        };
         match text.get(..whole).unwrap_or_default() {
             "" => state.begin()?,
             text => state.go_on(text)?,
@@ -168,7 +173,8 @@ impl State {
     /// If the ledger cannot be written.
     pub(super) fn finish(&mut self, lines: &[(Key, bool)]) -> Result<(), Failure> {
         let end = |well: bool| if well { "done" } else { "failed" };
-        let text: String = lines.iter().map(|(key, well)| format!("{key} {}\n", end(*well))).collect();
+        let text: String =
+            lines.iter().map(|(key, well)| format!("{key} {}\n", end(*well))).collect();
         self.append(&text)
     }
 

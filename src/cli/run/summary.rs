@@ -28,12 +28,7 @@ impl Summary {
     /// # Errors
     ///
     /// Why the run did not come to its end, and those of the state and the output.
-    pub(super) fn show(
-        self,
-        end: Result<End, Failure>,
-        tally: &Tally,
-        output: &Output,
-    ) -> Outcome {
+    pub(super) fn show(self, end: Result<End, Failure>, tally: &Tally, output: &Output) -> Outcome {
         if !tally.is_empty() {
             output.say_table(&tally.table(&self.command));
         }

@@ -68,8 +68,7 @@ impl Template {
         let word = text.split(char::is_whitespace).next().unwrap_or_default();
         let base = word.rsplit('/').next().unwrap_or_default();
         let known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let name: String =
-            base.chars().map(|c| if known(c) { c } else { '-' }).take(64).collect();
+        let name: String = base.chars().map(|c| if known(c) { c } else { '-' }).take(64).collect();
         if name.is_empty() { "command".to_owned() } else { name }
     }
 }
