@@ -5,6 +5,7 @@
 //! - `exit`: how the program ends.
 //! - `peer`: dialling a scheduler. `signals`: being told to stop. `command`: running commands.
 
+pub mod bench;
 mod change;
 mod command;
 mod completions;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::exit::Outcome;
+use self::exit::{Exit, Failure, Outcome};
 use self::log::LogSettings;
 use self::output::Output;
 use self::settings::{File, Stop};
@@ -96,6 +97,8 @@ enum Command {
     Stats(stats::Stats),
     /// Let a worker finish what it has and leave
     Drain(drain::Drain),
+    /// Measure throughput, latency and memory
+    Bench(bench::Options),
     /// Show every setting, its value, and where it comes from
     Config(config::Config),
     /// Print a script that completes commands and flags in a shell
@@ -141,6 +144,10 @@ fn dispatch(
         Command::Workers(workers) => workers.run(output),
         Command::Stats(stats) => stats.run(output),
         Command::Drain(drain) => drain.run(output),
+        Command::Bench(options) => match bench::run(&options, program.json) {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) => Err(Failure::machine(format!("{error:#}"))),
+        },
         Command::Config(config) => config.run(&Program::command(), matches, file, output),
         Command::Completions(completions) => completions.run(Program::command(), output),
     }

@@ -23,21 +23,22 @@ impl Core {
         self.check_holds();
     }
 
-    /// Checks that no worker is free that could be given a waiting task: between two turns, when
-    /// joins and leaves are applied.
+    /// Checks that no worker is free that could be given a waiting task, and that waiting tasks have
+    /// the owners that they should have: between two turns, when joins and leaves are applied.
     ///
     /// # Panics
     ///
     /// With the task and the worker.
     pub fn check_idle(&self) {
-        if !self.changed_members.is_empty() || !self.unsorted.is_empty() {
+        if !self.is_settled() {
             return;
         }
-        for (_, task) in self.tasks.iter() {
+        for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
             if task.is_isolated() {
                 continue;
             }
+            assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
             for (number, worker) in self.workers.sessions.iter() {
                 let Some((pool, _)) = worker.pool else { continue };
                 let able = self.queues.class(task.class).pools.contains(&pool);
@@ -120,6 +121,13 @@ impl Core {
                 class.keyed || derived == 0 || !sorted || class.listed.is_some(),
                 "class {number} waits unlisted"
             );
+            if let Some((_, id)) = class.listed {
+                let task = self.tasks.find(id).and_then(|slot| self.tasks.get(slot));
+                let waits = task.is_some_and(|task| {
+                    task.class == number && matches!(task.phase, Phase::Ready { owner: NOBODY, .. })
+                });
+                assert!(waits, "task {id} is listed by class {number} and does not wait there");
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use crate::core::event::Peer;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
+use crate::frame::encode;
 use crate::message::{Code, Fail, Reply, Retry, Submit};
 use crate::record::{self, Write};
 use crate::task::{Attempt, State, TaskId};
@@ -16,10 +17,8 @@ enum Answered {
     Settled,
 }
 
-/// Losses in a row that look like crashes, after which a task runs alone.
-pub(super) const SUSPECTED: u8 = 2;
 /// Losses in a row that look like crashes, after which a task is dead.
-pub(super) const POISON: u8 = 3;
+const POISON: u8 = 3;
 
 impl Core {
     pub(super) fn on_done(
@@ -113,9 +112,8 @@ impl Core {
             self.workers.refresh(worker);
             if let Some(other) = other {
                 let us = self.now.mono_us;
-                let phase =
-                    Phase::Ready { since_us: us, lined_us: us, owner: super::dispatch::NOBODY };
-                self.tasks.at(slot).phase = phase;
+                let owner = super::dispatch::NOWHERE;
+                self.tasks.at(slot).phase = Phase::Ready { since_us: us, lined_us: us, owner };
                 self.move_count(class, State::Leased, State::Ready);
                 return self.lease(slot, other, fx);
             }
@@ -246,12 +244,8 @@ impl Core {
         }
         let task = self.tasks.at(slot);
         task.suspected = task.suspected.saturating_add(1);
-        let suspected = task.suspected;
-        if suspected >= SUSPECTED {
-            task.more().isolated = true;
-        }
-        if suspected >= POISON {
-            self.tasks.at(slot).used += 1;
+        if task.suspected >= POISON {
+            task.used += 1;
             return self.bury(slot, State::Dead, "poison", fx);
         }
         self.try_again(slot, None, fx);
@@ -359,7 +353,7 @@ impl Core {
 
     pub(super) fn hold_name(&self, name: &(u32, Box<str>)) -> String {
         let queue = self.queue_names.name(self.queues.queue(name.0).name);
-        format!("{queue} {}", name.1)
+        format!("{queue} {}", encode(&name.1))
     }
 }
 

@@ -198,7 +198,9 @@ impl Core {
             if keyed && waits {
                 pool.keyed.insert(number_of_class);
             }
-            self.choose_members(number_of_class);
+            if keyed {
+                self.repooled.insert(number_of_class);
+            }
         }
         self.workers.pools.at_mut(number).classes = able;
     }
@@ -217,8 +219,11 @@ impl Core {
         }
         let Some(gone) = self.workers.remove_pool(number) else { return };
         for class in gone.classes {
-            self.queues.class_mut(class).pools.retain(|pool| *pool != number);
-            self.choose_members(class);
+            let its = self.queues.class_mut(class);
+            its.pools.retain(|pool| *pool != number);
+            if its.keyed {
+                self.repooled.insert(class);
+            }
         }
     }
 

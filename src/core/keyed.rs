@@ -1,6 +1,6 @@
 //! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
 
-use crate::core::dispatch::{NOBODY, holds};
+use crate::core::dispatch::{NOBODY, NOWHERE, holds};
 use crate::core::line::{Line, Place};
 use crate::core::queues::Route;
 use crate::core::tasks::Phase;
@@ -43,7 +43,7 @@ impl Core {
     }
 
     /// The name of a task's owner, or nobody if there is no member.
-    pub(super) fn owner_of(&mut self, slot: u32) -> u32 {
+    pub(super) fn owner_of(&self, slot: u32) -> u32 {
         let Some(task) = self.tasks.get(slot) else { return NOBODY };
         let class = self.queues.class(task.class);
         let route = self.queues.queue(class.queue).policy.route;
@@ -77,9 +77,9 @@ impl Core {
             *lined_us = now_us;
         }
         self.wait(slot, owner);
-        let spills = owner != NOBODY && self.spill_us(number).is_some();
         let class = self.queues.class_mut(number);
-        if spills {
+        if owner != NOBODY {
+            // Also where nothing spills: that may change while the task waits.
             class.spill.push_back((now_us, place));
             if class.spill.len() > 2 * class.waiting + 64 {
                 let tasks = &self.tasks;
@@ -97,7 +97,7 @@ impl Core {
     /// The key of the first task that may go to any able worker; such a class stays listed only
     /// while something waits.
     pub(super) fn first_spilled(&mut self, number: u32) -> Option<u64> {
-        let (now_us, spill_us) = (self.now.mono_us, self.spill_us(number));
+        let now_us = self.now.mono_us;
         let class = self.queues.class_mut(number);
         if class.waiting == 0 {
             for pool in &class.pools {
@@ -110,9 +110,26 @@ impl Core {
         if let Some(place) = class.line.first(|place| holds(&self.tasks, place, NOBODY)) {
             return Some(place.key);
         }
-        drop_stale(&self.tasks, class);
-        let (since, place) = class.spill.front().copied()?;
-        (since.saturating_add(spill_us?) <= now_us).then_some(place.key)
+        match self.spill_front(number)? {
+            (due_us, place) if due_us <= now_us => Some(place.key),
+            _ => {
+                self.arm_spill(number);
+                None
+            }
+        }
+    }
+
+    /// When the first task that waits for its owner may go to another, and its place.
+    fn spill_front(&mut self, number: u32) -> Option<(u64, Place)> {
+        let spill_us = self.spill_us(number)?;
+        let class = self.queues.class_mut(number);
+        while let Some((since_us, place)) = class.spill.front().copied() {
+            if waits_since(&self.tasks, &place, since_us) {
+                return Some((since_us.saturating_add(spill_us), place));
+            }
+            class.spill.pop_front();
+        }
+        None
     }
 
     /// Takes the task that [`Core::first_spilled`] speaks of.
@@ -122,10 +139,11 @@ impl Core {
         class.waiting -= 1;
         if let Some(place) = class.line.first(|place| holds(&self.tasks, place, NOBODY)) {
             class.line.pop();
+            self.take_out(place.slot);
             return Some(place.slot);
         }
         let (_, place) = class.spill.pop_front()?;
-        self.arm_spill(number);
+        self.take_out(place.slot);
         Some(place.slot)
     }
 
@@ -156,26 +174,22 @@ impl Core {
         free.or_else(|| self.pick(class))
     }
 
-    /// Sets the timer for the first task that is not yet due to spill.
+    /// Sets the timer for the first task, if its time is yet to come. While it is over, every worker
+    /// that gets room looks here anyway.
     fn arm_spill(&mut self, number: u32) {
-        let (now_us, Some(spill_us)) = (self.now.mono_us, self.spill_us(number)) else { return };
+        let Some((due_us, _)) = self.spill_front(number) else { return };
         let class = self.queues.class_mut(number);
-        drop_stale(&self.tasks, class);
-        if let Some((since, _)) = class.spill.front()
-            && !class.spill_timer
-            && since.saturating_add(spill_us) > now_us
-        {
-            class.spill_timer = true;
-            self.timers.at_mono(since.saturating_add(spill_us), Reason::Spill(number));
+        if due_us > self.now.mono_us && class.spill_timer.is_none_or(|armed_us| armed_us > due_us) {
+            class.spill_timer = Some(due_us);
+            self.timers.at_mono(due_us, Reason::Spill(number));
         }
     }
 
     pub(super) fn on_spill(&mut self, number: u32, fx: &mut Effects) {
         let Some(class) = self.queues.find_class_mut(number) else { return };
-        class.spill_timer = false;
+        class.spill_timer = None;
         if class.keyed {
             self.serve_spilled(number, fx);
-            self.arm_spill(number);
         }
     }
 
@@ -253,14 +267,6 @@ impl Core {
 
 fn waits_since(tasks: &crate::core::tasks::Tasks, place: &Place, since: u64) -> bool {
     let phase = tasks.get(place.slot).filter(|task| task.id == place.id).map(|task| task.phase);
-    matches!(phase, Some(Phase::Ready { lined_us, owner, .. }) if lined_us == since && owner != NOBODY)
-}
-
-fn drop_stale(tasks: &crate::core::tasks::Tasks, class: &mut crate::core::queues::Class) {
-    while let Some((since, place)) = class.spill.front() {
-        if waits_since(tasks, place, *since) {
-            break;
-        }
-        class.spill.pop_front();
-    }
+    matches!(phase, Some(Phase::Ready { lined_us, owner, .. })
+        if lined_us == since && owner != NOBODY && owner != NOWHERE)
 }

@@ -92,7 +92,7 @@ pub struct Engine {
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// Frames of a pending turn beyond which no further event is taken until the store is free.
-const SENDS_MAX: usize = 1 << 16;
+const SENDS_MAX: usize = 1 << 14;
 
 impl Engine {
     /// An engine around a core, with the limit that it tells peers.

@@ -87,7 +87,7 @@ pub(super) async fn accept(
             if to_its_end(session).await.is_err() {
                 // A panic while serving a peer ends that peer's session, and no other.
                 tracing::error!(%from, "a session has panicked and is over");
-                let _ = inbox.send(vec![Event::Left { peer }]).await;
+                let _ = inbox.send(Event::Left { peer }.into()).await;
             }
             self::count(&addresses, from.ip(), -1);
         });

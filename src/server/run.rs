@@ -10,6 +10,7 @@ use crate::server::clock::Clock;
 use crate::server::directory::Directory;
 use crate::server::engine::{Engine, Turn};
 use crate::server::keeper::{Done, Keeper};
+use crate::server::session::Batch;
 use crate::store::{Error, Store};
 
 /// Events of one turn beyond which no further batch is taken in, so that no turn takes long.
@@ -28,7 +29,7 @@ pub(super) struct Loop {
     /// The clocks.
     pub(super) clock: Clock,
     /// What the sessions tell.
-    pub(super) inbox: mpsc::Receiver<Vec<Event>>,
+    pub(super) inbox: mpsc::Receiver<Batch>,
     /// Who is connected.
     pub(super) directory: Arc<Directory>,
     /// Says that the scheduler is to stop.
@@ -47,7 +48,7 @@ pub(super) enum Commits {
 const SWEEP_MS: u64 = 1000;
 
 enum Woken {
-    Batch(Option<Vec<Event>>),
+    Batch(Option<Batch>),
     Done(Option<Done>),
     Time,
     Stop,
@@ -113,12 +114,12 @@ impl Loop {
     }
 
     /// Applies a batch, and what else has arrived, up to a turn's worth.
-    fn take_in(&mut self, batch: Vec<Event>) {
-        let mut taken = batch.len();
+    fn take_in(&mut self, batch: Batch) {
+        let mut taken = batch.events.len();
         self.apply_batch(batch);
         while taken < EVENTS_MAX && !self.engine.is_full() {
             let Ok(batch) = self.inbox.try_recv() else { break };
-            taken += batch.len();
+            taken += batch.events.len();
             self.apply_batch(batch);
         }
         let deadline = self.engine.next_deadline();
@@ -130,9 +131,9 @@ impl Loop {
         }
     }
 
-    fn apply_batch(&mut self, batch: Vec<Event>) {
+    fn apply_batch(&mut self, batch: Batch) {
         let now = self.clock.now();
-        for event in batch {
+        for event in batch.events {
             let left = match event {
                 Event::Left { peer } => Some(peer),
                 _ => None,
@@ -142,6 +143,7 @@ impl Loop {
                 self.forget(peer);
             }
         }
+        drop(batch.permit);
     }
 
     fn apply(&mut self, event: Event) {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rand::RngExt;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::codec::Decoder;
 
 use crate::core::{Event, Peer};
@@ -28,7 +29,22 @@ pub(super) struct Shared {
     /// The largest payload, in bytes.
     pub(super) payload_max: u64,
     /// The way into the engine.
-    pub(super) inbox: mpsc::Sender<Vec<Event>>,
+    pub(super) inbox: mpsc::Sender<Batch>,
+}
+
+/// What a session hands over at once.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// What happened, in order.
+    pub(super) events: Vec<Event>,
+    /// Given back when the events are applied: a session does not run ahead of the engine.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl From<Event> for Batch {
+    fn from(event: Event) -> Self {
+        Self { events: vec![event], permit: None }
+    }
 }
 
 /// HELLO is due within this time.
@@ -54,6 +70,15 @@ const PART_WITHIN: Duration = Duration::from_secs(1);
 /// How often a session looks at its deadlines.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// What the requests of one batch may weigh; the rest of what was read waits for the next one.
+const BATCH: usize = 1024;
+
+/// What a request weighs whose answer is long, in requests.
+const LONG: usize = 64;
+
+/// Batches of one session that may wait for the engine.
+const BATCHES: usize = 2;
+
 /// Room for one read: small for those who say little, up to 256 KiB for those who say much.
 const READ: (usize, usize) = (8 << 10, 256 << 10);
 
@@ -68,9 +93,12 @@ struct Session {
     room: usize,
     /// When the frame that is not whole yet began.
     midway: Option<Instant>,
+    /// Whole frames may be left in the buffer.
+    more: bool,
     seen: Instant,
     pinged: bool,
     who: Option<Who>,
+    ahead: Arc<Semaphore>,
 }
 
 /// What HELLO settled.
@@ -107,9 +135,11 @@ pub(super) async fn serve(
         buffer: BytesMut::new(),
         room: READ.0,
         midway: None,
+        more: false,
         seen: now(),
         pinged: false,
         who: None,
+        ahead: Arc::new(Semaphore::new(BATCHES)),
     };
     let end = match session.greet().await {
         Ok(()) => session.talk().await,
@@ -128,7 +158,7 @@ pub(super) async fn serve(
         End::Closed | End::Said => session.part().await,
     }
     // Always told, also for one that never said HELLO: the engine gives the number back.
-    let _ = shared.inbox.send(vec![Event::Left { peer }]).await;
+    let _ = shared.inbox.send(Event::Left { peer }.into()).await;
 }
 
 impl Session {
@@ -193,14 +223,18 @@ impl Session {
             if !events.is_empty() {
                 self.tell(events).await;
             }
-            if let Some(end) = self.wait().await {
+            // What was read and not yet taken needs no further read, but must not be taken while
+            // the peer does not read either.
+            let more = std::mem::take(&mut self.more);
+            if let Some(end) = self.wait(more).await {
                 return end;
             }
         }
     }
 
-    /// Waits until something was read; an end if it is one.
-    async fn wait(&mut self) -> Option<End> {
+    /// Waits until something was read, or at least may be taken if there is more already; an end if it
+    /// is one.
+    async fn wait(&mut self, more: bool) -> Option<End> {
         let outbox = self.outbox.clone();
         loop {
             let way = outbox.way();
@@ -210,6 +244,9 @@ impl Session {
                 Way::Ended => return Some(End::Said),
                 Way::Broken(reason) => return Some(End::Broken(reason)),
             };
+            if more && !pause {
+                return None;
+            }
             let (stream, look_in) = (self.stream.clone(), self.look_in());
             // What has arrived is read before any deadline is looked at: a peer is not late because
             // the scheduler was.
@@ -277,6 +314,9 @@ impl Session {
                 Ok(read) => {
                     self.seen = now();
                     self.pinged = false;
+                    if read < self.room {
+                        self.note_drained();
+                    }
                     let grown = if read >= self.room { self.room * 2 } else { self.room };
                     self.room = grown.min(READ.1);
                     return Ok(read);
@@ -287,13 +327,27 @@ impl Session {
         }
     }
 
+    /// Less was there than there was room for: nothing is left, and the next read waits to be told
+    /// of more, rather than to ask the system in vain first.
+    fn note_drained(&self) {
+        let nothing = || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock));
+        let _ = self.stream.try_io(Interest::READABLE, nothing);
+    }
+
     /// The events of all whole frames that were read; as an error if they are the last.
     fn take_events(&mut self) -> Result<Vec<Event>, Vec<Event>> {
         let mut events = Vec::new();
+        let mut weight = 0;
         loop {
+            if weight >= BATCH {
+                self.more = true;
+                return Ok(events);
+            }
             match self.codec.decode(&mut self.buffer) {
                 Ok(Some(frame)) => {
+                    weight += 1;
                     if let Some(event) = self.event(&frame) {
+                        weight += if has_long_answer(&event) { LONG } else { 0 };
                         let last = is_last(&event);
                         events.push(event);
                         if last {
@@ -338,8 +392,9 @@ impl Session {
     }
 
     async fn tell(&self, events: Vec<Event>) {
+        let permit = self.ahead.clone().acquire_owned().await.ok();
         // The engine is gone only when the scheduler is.
-        let _ = self.shared.inbox.send(events).await;
+        let _ = self.shared.inbox.send(Batch { events, permit }).await;
     }
 
     /// Writes what is still due, until all is said, or a time.
@@ -377,7 +432,8 @@ impl Session {
         loop {
             self.buffer.clear();
             match tokio::time::timeout_at(until.into(), self.read()).await {
-                Ok(Ok(read)) if read > 0 => {}
+                // A peer that never stops would otherwise be read for ever.
+                Ok(Ok(read)) if read > 0 && now() < until => {}
                 _ => return,
             }
         }
@@ -390,6 +446,11 @@ fn is_last(event: &Event) -> bool {
         Event::Request { request, .. } => *request == crate::message::Request::Bye,
         _ => false,
     }
+}
+
+fn has_long_answer(event: &Event) -> bool {
+    use crate::message::Request::{Queues, Stats, Tasks, Workers};
+    matches!(event, Event::Request { request: Queues | Stats | Tasks(_) | Workers, .. })
 }
 
 fn refusal_of(violation: &Violation) -> Refusal {

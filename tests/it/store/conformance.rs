@@ -358,30 +358,29 @@ fn names(fresh: &mut dyn FnMut() -> Open) {
 
 fn many(fresh: &mut dyn FnMut() -> Open) {
     let mut pair = Pair::new(fresh);
-    for hundred in 0..100 {
-        let mut turn = Turn::at(START_MS + hundred);
-        for n in 0..100 {
-            turn = turn.submit(id(hundred * 100 + n), submit_frame(&n.to_le_bytes()));
+    let until_ms = START_MS + HOUR_MS;
+    for from in (0..10_000).step_by(500) {
+        let mut turn = Turn::at(START_MS + from);
+        for n in from..from + 500 {
+            turn = turn.submit(id(n), submit_frame(&n.to_le_bytes()));
         }
-        // All at once: a third that ends, a third that is leased.
-        for n in (0..100).step_by(3) {
-            let id = id(hundred * 100 + n);
-            let until_ms = START_MS + HOUR_MS;
-            turn = turn.end(id, result_frame(id, until_ms, b"r"), until_ms);
+        // Of every three, one ends at once and one is leased by the next turn.
+        for n in (from..from + 500).filter(|n| n % 3 == 0) {
+            turn = turn.end(id(n), result_frame(id(n), until_ms, b"r"), until_ms);
         }
         pair.commit(turn);
-        let mut turn = Turn::at(START_MS + hundred);
-        for n in (1..100).step_by(3) {
-            turn = turn.state(id(hundred * 100 + n), format!("leased at={n}"));
+        let mut turn = Turn::at(START_MS + from);
+        for n in (from..from + 500).filter(|n| n % 3 == 1) {
+            turn = turn.state(id(n), format!("leased at={n}"));
         }
         pair.commit(turn);
     }
     pair.abandon();
     pair.compare_results(START_MS);
-    for hundred in 0..100 {
-        let mut turn = Turn::at(START_MS + 100 + hundred);
-        for n in (1..100).step_by(3) {
-            turn = turn.end(id(hundred * 100 + n), "", 0);
+    for from in (0..10_000).step_by(1000) {
+        let mut turn = Turn::at(START_MS + 10_000);
+        for n in (from..from + 1000).filter(|n| n % 3 == 1) {
+            turn = turn.end(id(n), "", 0);
         }
         pair.commit(turn);
     }
@@ -415,7 +414,7 @@ fn result_cap(fresh: &mut dyn FnMut() -> Open) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     // Far beyond the cap, so that what a store has not yet brought in order does not matter.
-    let (turns, per_turn) = (480, 8);
+    let (turns, per_turn) = (60, 64);
     for n in 0..turns {
         let wall_ms = START_MS + n * 100;
         let mut turn = Turn::at(wall_ms);
@@ -425,7 +424,7 @@ fn result_cap(fresh: &mut dyn FnMut() -> Open) {
             turn = turn.submit(id, submit_frame(b"")).end(id, frame, until_ms);
         }
         pair.commit(turn);
-        if n % 16 == 0 {
+        if n % 2 == 0 {
             pair.sweep(wall_ms);
         }
     }
@@ -466,7 +465,7 @@ fn status(fresh: &mut dyn FnMut() -> Open) {
 fn random(fresh: &mut dyn FnMut() -> Open) {
     let seed = std::env::var("GANGER_SEED").map_or(1, |seed| seed.parse().unwrap());
     let config = Config {
-        cases: 48,
+        cases: 32,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(seed),
         max_shrink_iters: 400,

@@ -7,7 +7,16 @@
 )]
 
 mod conformance;
+mod crash;
+mod damage;
 mod disk;
+mod history;
 mod memory;
 mod model;
+mod redis;
+mod redis_faults;
+mod redis_forgets;
+mod redis_lease;
+mod redis_state;
+mod storage;
 mod workload;

@@ -35,7 +35,8 @@ impl Model {
         model
     }
 
-    fn take(&mut self, record: Record<'_>) -> Result<(), String> {
+    /// Takes what a store hands over; says what comes twice or out of order.
+    pub(super) fn take(&mut self, record: Record<'_>) -> Result<(), String> {
         let fresh = match record {
             Record::Task { id, frame, line } => {
                 if self.tasks.last_key_value().is_some_and(|(&last, _)| last >= id) {

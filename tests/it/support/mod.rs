@@ -1,8 +1,12 @@
-//! What the tests share: schedulers and peers, and the program as a process.
+//! What the tests share: schedulers, peers, the program and Redis as processes, and networks that fail
+//! when told to.
 
-pub mod peer;
-pub mod program;
-pub mod server;
+pub(crate) mod peer;
+pub(crate) mod process;
+pub(crate) mod program;
+pub(crate) mod proxy;
+pub(crate) mod redis;
+pub(crate) mod server;
 
-pub use peer::Peer;
-pub use server::Server;
+pub(crate) use peer::Peer;
+pub(crate) use server::Server;

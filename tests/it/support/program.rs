@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::peer::PATIENCE;
 
 /// The program with arguments, and nothing of the caller's settings.
-pub fn ganger<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+pub(crate) fn ganger<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ganger"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GANGER_") {
@@ -24,48 +24,48 @@ pub fn ganger<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
 
 /// What a process said, and how it ended.
 #[derive(Debug)]
-pub struct Said {
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
     /// Asserts the exit code.
     #[track_caller]
-    pub fn with(self, code: i32) -> Self {
+    pub(crate) fn with(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
         self
     }
 
     /// Asserts that stderr tells something.
     #[track_caller]
-    pub fn tells(self, text: &str) -> Self {
+    pub(crate) fn tells(self, text: &str) -> Self {
         assert!(self.err.contains(text), "expected {text:?}: {self:?}");
         self
     }
 
     /// stdout as JSON.
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 /// Runs a command to its end.
-pub fn say(command: &mut Command) -> Said {
+pub(crate) fn say(command: &mut Command) -> Said {
     say_to(command, "")
 }
 
 /// Runs a command to its end, with something on stdin.
-pub fn say_to(command: &mut Command, stdin: &str) -> Said {
+pub(crate) fn say_to(command: &mut Command, stdin: &str) -> Said {
     let mut running = Running::start(command.stdin(Stdio::piped()));
     running.write(stdin);
     running.end()
 }
 
 /// A process whose words are read as they come.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     out: Words,
@@ -125,7 +125,7 @@ impl Words {
 }
 
 impl Running {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -138,12 +138,12 @@ impl Running {
     }
 
     /// Starts a command that is given lines as it goes on.
-    pub fn start_open(command: &mut Command) -> Self {
+    pub(crate) fn start_open(command: &mut Command) -> Self {
         Self::start(command.stdin(Stdio::piped()))
     }
 
     /// Puts something on stdin, which stays open.
-    pub fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().expect("stdin is open");
         // A command need not read what it is given.
         let _ = stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush());
@@ -151,34 +151,34 @@ impl Running {
 
     /// The next line of stdout.
     #[track_caller]
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let line = self.out.next();
         line.unwrap_or_else(|| panic!("stdout has ended: {:?}", self.out.so_far))
     }
 
     /// Waits for a line of stderr that holds a text.
     #[track_caller]
-    pub fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         self.err.until(text)
     }
 
     /// Sends a signal by name.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
         assert!(sent.expect("kill runs").success());
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Whether it has not ended.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the process can be asked about").is_none()
     }
 
     /// Closes stdin and waits for the end.
-    pub fn end(mut self) -> Said {
+    pub(crate) fn end(mut self) -> Said {
         drop(self.stdin.take());
         let out = std::mem::replace(&mut self.out, Words::of(std::io::empty())).rest();
         let err = std::mem::replace(&mut self.err, Words::of(std::io::empty())).rest();
@@ -199,7 +199,7 @@ impl Drop for Running {
 
 /// Waits until something holds that nothing announces.
 #[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "{what} does not come true");
@@ -208,18 +208,18 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// `ganger serve` on a free port.
-pub struct Serve {
-    pub running: Running,
-    pub addr: SocketAddr,
+pub(crate) struct Serve {
+    pub(crate) running: Running,
+    pub(crate) addr: SocketAddr,
 }
 
 impl Serve {
     /// One that keeps nothing.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(&["--store", "memory:"])
     }
 
-    pub fn with(args: &[&str]) -> Self {
+    pub(crate) fn with(args: &[&str]) -> Self {
         let args = ["serve", "--listen", "127.0.0.1:0"].iter().chain(args);
         let mut running = Running::start(&mut ganger(args.copied()));
         let line = running.wait_for(" listens on ");
@@ -229,19 +229,19 @@ impl Serve {
     }
 
     /// The program, connected to it.
-    pub fn ganger<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
+    pub(crate) fn ganger<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = ganger(args);
         command.env("GANGER_CONNECT", self.addr.to_string());
         command
     }
 
     /// Runs the program, connected to it.
-    pub fn say<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Said {
+    pub(crate) fn say<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Said {
         say(&mut self.ganger(args))
     }
 
     /// A worker named `w` for every kind that runs a script, and is there.
-    pub fn work(&self, options: &[&str], script: &str, dir: &Path) -> Running {
+    pub(crate) fn work(&self, options: &[&str], script: &str, dir: &Path) -> Running {
         let args = ["work", "--kinds", "*", "--name", "w"].iter().chain(options);
         let command = ["--", "sh", "-c", script];
         let args = args.chain(&command);
