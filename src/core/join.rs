@@ -87,7 +87,9 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         session.entry = Entry { since_ms: session.entry.since_ms, ..entry };
         session.peer = Some(peer);
-        session.restored = false;
+        if std::mem::take(&mut session.restored) {
+            session.returned_us = self.now.mono_us;
+        }
         let (id, name, price) = (session.session, session.name, session.entry.price);
         let mut leases = session.leases.clone();
         self.costs.set_price(&self.worker_names.name(name), price);
@@ -98,6 +100,7 @@ impl Core {
             let task = self.tasks.at(slot);
             let (id, attempt, record) = (task.id, task.attempt, task.record.clone());
             fx.send(peer, Reply::Run { id, attempt, record });
+            self.arm_limit(slot);
         }
         // What was ended meanwhile, it may be running still.
         let unanswered = self.workers.sessions.at(worker).unanswered.clone();

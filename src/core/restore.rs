@@ -178,7 +178,7 @@ impl Core {
 
     fn resume_task(&mut self, slot: u32, fx: &mut Effects) {
         let Some(task) = self.tasks.get(slot) else { return };
-        let (id, class, phase, attempt) = (task.id, task.class, task.phase, task.attempt);
+        let (id, class, phase) = (task.id, task.class, task.phase);
         match phase {
             Phase::Scheduled { .. } | Phase::Ready { .. } => self.begin(slot, fx),
             Phase::Leased { worker, since_us, .. } => {
@@ -187,9 +187,7 @@ impl Core {
                 let place = u32::try_from(leases.len()).unwrap_or(u32::MAX);
                 leases.push(slot);
                 self.tasks.at(slot).phase = Phase::Leased { since_us, worker, place };
-                if self.tasks.at(slot).more.is_some() {
-                    self.timers.at_mono(self.now.mono_us, Reason::LeaseLimit(id, attempt));
-                }
+                self.arm_limit(slot);
                 self.workers.refresh(worker);
                 if self.tasks.at(slot).is_isolated() && self.isolation.current.is_none() {
                     self.reserve(id, worker);
