@@ -33,10 +33,10 @@ impl Core {
         if let Some(line) = line {
             self.restore_line(&mut task, line)?;
         }
-        if let Some(unique) = submit.unique
+        if let Some(unique) = submit.unique_value()
             && !task.state().is_end()
         {
-            let name = (self.queues.class(class).queue, Box::from(submit.text(unique)));
+            let name = (self.queues.class(class).queue, Box::from(unique));
             self.holds.insert(name, Hold { id, until_ms: None });
         }
         self.last = self.last.max(id);
