@@ -327,6 +327,20 @@ pub fn unescape(value: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(out).ok().map(Cow::Owned)
 }
 
+/// The one spelling of an encoded value, whichever characters its author chose to encode: equal if and
+/// only if the decoded values are. A value that cannot be decoded stays as it is.
+pub fn canonical(value: &str) -> Cow<'_, str> {
+    if !value.contains('%') {
+        return Cow::Borrowed(value);
+    }
+    let mut spelled = Vec::with_capacity(value.len());
+    match unescape(value) {
+        Some(text) => put_encoded(&mut spelled, &text),
+        None => spelled.extend_from_slice(value.as_bytes()),
+    }
+    String::from_utf8(spelled).map_or(Cow::Borrowed(value), Cow::Owned)
+}
+
 /// The one writer of frames: verb, arguments, options, payload, in that order.
 ///
 /// The buffer is a growing one (`Vec<u8>`, `BytesMut`).
@@ -408,13 +422,6 @@ impl<'a, B: BufMut> Writer<'a, B> {
             None => self.end(),
         }
     }
-}
-
-/// Spells a value as [`Writer::option`] does.
-pub fn encode(value: &str) -> String {
-    let mut out = Vec::with_capacity(value.len());
-    put_encoded(&mut out, value);
-    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Inlined, because with a name that is known its few bytes are copied without a call.

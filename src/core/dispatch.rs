@@ -3,7 +3,6 @@
 use crate::core::line::Place;
 use crate::core::queues::Class;
 use crate::core::tasks::{Phase, Tasks};
-use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Reply;
 use crate::record::Write;
@@ -180,17 +179,13 @@ impl Core {
         if let Some(more) = task.more.as_mut() {
             more.progress_us = 0;
             more.percent = None;
-            let limits = [more.timeout_ms, more.max_run_ms];
-            if let Some(ms) = limits.into_iter().flatten().min() {
-                let at_us = now_us.saturating_add(ms.saturating_mul(1000));
-                self.timers.at_mono(at_us, Reason::LeaseLimit(id, attempt));
-            }
         }
         fx.write(Write::State { id, line });
         session.leases.push(slot);
         if let Some(peer) = session.peer {
             fx.send(peer, Reply::Run { id, attempt, record });
         }
+        self.arm_limit(slot);
         self.workers.refresh(worker);
         self.move_count(class, State::Ready, State::Leased);
         let (kind, wait_us) = (self.queues.class(class).kind, now_us - since_us);

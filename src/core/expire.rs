@@ -37,31 +37,49 @@ impl Core {
 
     fn on_lease_limit(&mut self, id: TaskId, attempt: Attempt, fx: &mut Effects) {
         let Some(slot) = self.tasks.find(id) else { return };
-        let now_us = self.now.mono_us;
         let task = self.tasks.at(slot);
-        let Phase::Leased { since_us, worker, .. } = task.phase else { return };
-        let Some(more) = task.more.as_ref().filter(|_| task.attempt == attempt) else { return };
-        let session = self.workers.sessions.at(worker);
-        if session.restored {
-            // It may have had its answer ready for a scheduler that was not there. Its grace
-            // decides; if it comes back, this is looked at again.
-            if session.grace_until_us > now_us {
-                self.timers.at_mono(session.grace_until_us, Reason::LeaseLimit(id, attempt));
-            }
+        let Phase::Leased { worker, .. } = task.phase else { return };
+        if task.attempt != attempt {
             return;
         }
-        let after = |from_us: u64, ms: u64| from_us.saturating_add(ms.saturating_mul(1000));
-        let timeout = more.timeout_ms.map(|ms| after(since_us.max(more.progress_us), ms));
-        let max_run = more.max_run_ms.map(|ms| after(since_us, ms));
-        let ends = [timeout.map(|at| (at, "timeout")), max_run.map(|at| (at, "max-run"))];
-        let Some((at_us, end)) = ends.into_iter().flatten().min() else { return };
-        if at_us > now_us {
-            self.timers.at_mono(at_us, Reason::LeaseLimit(id, attempt));
-            return;
+        let Some((at_us, end)) = self.lease_limit(slot) else { return };
+        if at_us > self.now.mono_us {
+            return self.arm_limit(slot);
         }
         self.stop_run(slot, worker, end, fx);
         self.fail_lease(slot, worker, end, Retry::Backoff, fx);
         self.feed(worker, fx);
+    }
+
+    /// Sets the timer for the first limit of a lease, if it has one.
+    pub(super) fn arm_limit(&mut self, slot: u32) {
+        if let Some((at_us, _)) = self.lease_limit(slot) {
+            let task = self.tasks.at(slot);
+            self.timers.at_mono(at_us, Reason::LeaseLimit(task.id, task.attempt));
+        }
+    }
+
+    /// When a limit ends a lease, in monotonic microseconds, and which.
+    ///
+    /// Nobody is late because the scheduler was down: while a session may still come back after a
+    /// start, nothing ends its leases; then `timeout=` counts anew, and `max-run=` leaves time for
+    /// an answer that could not be given.
+    fn lease_limit(&self, slot: u32) -> Option<(u64, &'static str)> {
+        let task = self.tasks.get(slot)?;
+        let Phase::Leased { since_us, worker, .. } = task.phase else { return None };
+        let (more, session) = (task.more.as_ref()?, self.workers.sessions.at(worker));
+        let after = |from_us: u64, ms: u64| from_us.saturating_add(ms.saturating_mul(1000));
+        let (back_us, least_us) = match session.returned_us {
+            _ if session.restored => (session.grace_until_us, session.grace_until_us),
+            returned_us if returned_us > since_us => {
+                (returned_us, after(returned_us, self.settings.grace_ms))
+            }
+            _ => (0, 0),
+        };
+        let from_us = since_us.max(more.progress_us).max(back_us);
+        let timeout = more.timeout_ms.map(|ms| (after(from_us, ms), "timeout"));
+        let max_run = more.max_run_ms.map(|ms| (after(since_us, ms).max(least_us), "max-run"));
+        [timeout, max_run].into_iter().flatten().min()
     }
 
     /// The lease is about to end without its worker: it is told, and keeps the slot until it answers.

@@ -4,7 +4,6 @@ use crate::core::event::Peer;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
-use crate::frame::encode;
 use crate::message::{Code, Fail, Reply, Retry, Submit};
 use crate::record::{self, Write};
 use crate::task::{Attempt, State, TaskId};
@@ -354,7 +353,7 @@ impl Core {
 
     pub(super) fn hold_name(&self, name: &(u32, Box<str>)) -> String {
         let queue = self.queue_names.name(self.queues.queue(name.0).name);
-        format!("{queue} {}", encode(&name.1))
+        format!("{queue} {}", name.1)
     }
 }
 

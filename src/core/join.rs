@@ -87,7 +87,9 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         session.entry = Entry { since_ms: session.entry.since_ms, ..entry };
         session.peer = Some(peer);
-        let restored = std::mem::take(&mut session.restored);
+        if std::mem::take(&mut session.restored) {
+            session.returned_us = self.now.mono_us;
+        }
         let (id, name, price) = (session.session, session.name, session.entry.price);
         let mut leases = session.leases.clone();
         self.costs.set_price(&self.worker_names.name(name), price);
@@ -98,9 +100,7 @@ impl Core {
             let task = self.tasks.at(slot);
             let (id, attempt, record) = (task.id, task.attempt, task.record.clone());
             fx.send(peer, Reply::Run { id, attempt, record });
-            if restored {
-                self.restart_timeout(slot);
-            }
+            self.arm_limit(slot);
         }
         // What was ended meanwhile, it may be running still.
         let unanswered = self.workers.sessions.at(worker).unanswered.clone();
@@ -113,20 +113,6 @@ impl Core {
         self.write_worker(worker, fx);
         self.isolate_next(fx);
         self.feed(worker, fx);
-    }
-
-    /// While there was no scheduler, nobody could hear of progress: `timeout=` counts from now.
-    fn restart_timeout(&mut self, slot: u32) {
-        let now_us = self.now.mono_us;
-        let task = self.tasks.at(slot);
-        let (id, attempt) = (task.id, task.attempt);
-        if let Some(more) = task.more.as_mut()
-            && let Some(ms) = more.timeout_ms
-        {
-            more.progress_us = now_us;
-            let at_us = now_us.saturating_add(ms.saturating_mul(1000));
-            self.timers.at_mono(at_us, Reason::LeaseLimit(id, attempt));
-        }
     }
 
     /// Tells a worker that gets nothing new why that is so.

@@ -156,7 +156,7 @@ pub(super) struct Queue {
 pub(super) struct Class {
     pub(super) queue: u32,
     pub(super) kind: u32,
-    /// 0 for payloads up to 64 KiB, else the power of two that holds the payload.
+    /// 0 for payloads up to 1 KiB, else the exponent of the power of two that holds the payload.
     pub(super) size: u8,
     pub(super) keyed: bool,
     /// Pools whose workers are able, ascending.

@@ -7,7 +7,7 @@ use crate::core::timers::Reason;
 use crate::core::workers::Worker;
 use crate::core::{Core, Effects, Now};
 use crate::cost::Figures;
-use crate::frame::{Word, Words, decode, number};
+use crate::frame::{Word, Words, number};
 use crate::message::Submit;
 use crate::record::{self, StateLine};
 use crate::task::{State, TaskId};
@@ -33,10 +33,10 @@ impl Core {
         if let Some(line) = line {
             self.restore_line(&mut task, line)?;
         }
-        if let Some(unique) = submit.unique()
+        if let Some(unique) = submit.unique_value()
             && !task.state().is_end()
         {
-            let name = (self.queues.class(class).queue, unique);
+            let name = (self.queues.class(class).queue, Box::from(unique));
             self.holds.insert(name, Hold { id, until_ms: None });
         }
         self.last = self.last.max(id);
@@ -132,7 +132,6 @@ impl Core {
         let until_ms = record::option(line, "until").and_then(|until| number(until.as_bytes()));
         let (Some(id), Some(until_ms)) = (id, until_ms) else { return Err(format!("{line:?}")) };
         let queue = self.queue_by_name(queue).ok_or("too many queues")?;
-        let unique = decode(unique).ok_or(format!("{unique:?}"))?;
         let name: (u32, Box<str>) = (queue, unique.into());
         self.unholds.insert((until_ms, queue, name.1.clone()));
         self.timers.at_wall(until_ms, Reason::Unhold);
@@ -179,7 +178,7 @@ impl Core {
 
     fn resume_task(&mut self, slot: u32, fx: &mut Effects) {
         let Some(task) = self.tasks.get(slot) else { return };
-        let (id, class, phase, attempt) = (task.id, task.class, task.phase, task.attempt);
+        let (id, class, phase) = (task.id, task.class, task.phase);
         match phase {
             Phase::Scheduled { .. } | Phase::Ready { .. } => self.begin(slot, fx),
             Phase::Leased { worker, since_us, .. } => {
@@ -188,9 +187,7 @@ impl Core {
                 let place = u32::try_from(leases.len()).unwrap_or(u32::MAX);
                 leases.push(slot);
                 self.tasks.at(slot).phase = Phase::Leased { since_us, worker, place };
-                if self.tasks.at(slot).more.is_some() {
-                    self.timers.at_mono(self.now.mono_us, Reason::LeaseLimit(id, attempt));
-                }
+                self.arm_limit(slot);
                 self.workers.refresh(worker);
                 if self.tasks.at(slot).is_isolated() && self.isolation.current.is_none() {
                     self.reserve(id, worker);

@@ -9,6 +9,7 @@ use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
 use crate::frame::Writer;
 use crate::message::{Reply, Submit};
+use crate::protocol::hello::PAYLOAD_LIMIT_MIN;
 use crate::record::Write;
 use crate::task::{State, TaskId};
 
@@ -21,7 +22,7 @@ pub(super) struct Hold {
 }
 
 /// Payloads up to this many bytes are of size 0: every worker takes them.
-const SIZE_ZERO: u64 = 64 << 10;
+const SIZE_ZERO: u64 = PAYLOAD_LIMIT_MIN;
 
 /// The size of a payload: the exponent of the smallest power of two that holds it.
 pub(super) fn size_of_payload(bytes: u64) -> u8 {
@@ -46,8 +47,8 @@ impl Core {
             return fx.refuse_busy(peer, 60_000, "too many queues or kinds");
         };
         let queue = self.queues.class(class).queue;
-        if let Some(unique) = submit.unique() {
-            let name = (queue, unique);
+        if let Some(unique) = submit.unique_value() {
+            let name = (queue, Box::from(unique));
             if let Some(held) = self.holds.get(&name).copied() {
                 return self.on_duplicate(peer, held, submit.watch, fx);
             }

@@ -126,7 +126,7 @@ impl More {
             max_run_ms: submit.max_run_ms,
             backoff_ms: submit.backoff_ms,
             result_ttl_ms: submit.result_ttl_ms,
-            unique: submit.unique(),
+            unique: submit.unique_value().map(Box::from),
             unique_for_ms: submit.unique_for_ms,
             ..Self::default()
         };

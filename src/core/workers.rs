@@ -50,8 +50,11 @@ pub(super) struct Worker {
     pub(super) reserved: Option<TaskId>,
     /// Monotonic microseconds until which the session is kept without a connection.
     pub(super) grace_until_us: u64,
-    /// Losing it is the scheduler's restart, not its own crash.
+    /// It was found in the store and has not come back yet: losing it is the scheduler's restart,
+    /// not its own crash.
     pub(super) restored: bool,
+    /// Monotonic microseconds of its return after that, or 0.
+    pub(super) returned_us: u64,
     /// Where the figures of each kind are booked, by the kind's number.
     pub(super) pairs: Vec<Option<Pair>>,
     /// `session=… worker=…` of its state lines.
@@ -76,6 +79,7 @@ impl Worker {
             reserved: None,
             grace_until_us: 0,
             restored: false,
+            returned_us: 0,
             pairs: Vec::new(),
             lease_words: format!(" session={session} worker={text}"),
         }

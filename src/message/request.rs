@@ -1,8 +1,10 @@
 //! Peer to scheduler: one variant per verb.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, canonical};
 use crate::route::Weight;
 use crate::task::{Attempt, SessionId, State, TaskId};
 
@@ -231,15 +233,14 @@ impl Submit {
         slice.of(&self.frame)
     }
 
-    /// The value of `unique=`, decoded: two spellings of one value are the same.
-    pub fn unique(&self) -> Option<Box<str>> {
-        let spelled = self.text(self.unique?);
-        Some(crate::frame::decode(spelled).map_or_else(|| spelled.into(), |value| value.into()))
-    }
-
     /// The kind's name.
     pub fn kind(&self) -> &str {
         self.text(self.kind)
+    }
+
+    /// The value of `unique=`, encoded in the one way that makes equal values equal.
+    pub fn unique_value(&self) -> Option<Cow<'_, str>> {
+        self.unique.map(|unique| canonical(self.text(unique)))
     }
 
     /// The queue's name.

@@ -15,6 +15,8 @@ use crate::task::{SessionId, is_name};
 pub const LIST_MAX: usize = 256;
 /// The shortest and the longest period of life signs, in milliseconds.
 pub const HEARTBEAT_MS: (u64, u64) = (1000, 60_000);
+/// The least that a worker must take as a payload, in bytes.
+pub const PAYLOAD_LIMIT_MIN: u64 = 1024;
 /// The highest price of an hour.
 pub const PRICE_MAX: u64 = 1_000_000_000;
 
@@ -143,8 +145,8 @@ fn set(hello: &mut Hello, name: &str, value: &str) -> Result<(), &'static str> {
             hello.price = price(value).ok_or("price is 0 to 1000000000 with up to six decimals")?;
         }
         "max-payload" => {
-            let bytes = within(0, u64::MAX);
-            hello.payload_max = Some(bytes.ok_or("max-payload is a plain number of bytes")?);
+            let bytes = within(PAYLOAD_LIMIT_MIN, u64::MAX);
+            hello.payload_max = Some(bytes.ok_or("max-payload is a number of bytes from 1024 on")?);
         }
         "session" => {
             let session = SessionId::parse(value);

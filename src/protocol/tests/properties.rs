@@ -188,7 +188,7 @@ fn hello() -> impl Strategy<Value = Hello> {
         prop_oneof![Just(String::new()), text()],
         any::<u64>(),
         option::of(1000..=60_000_u64),
-        option::of(any::<u64>()),
+        option::of(1024..=u64::MAX),
         option::of(any::<u128>().prop_map(SessionId)),
         option::of(text()),
     );
