@@ -199,7 +199,10 @@ fn a_standby_can_be_stopped() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(standby.stderr.take().unwrap()).lines();
-    said.find(|line| line.as_ref().unwrap().contains("standby: shard 0 is held by a:1")).unwrap();
+    let waits = |line: &Result<String, _>| {
+        line.as_ref().unwrap().contains("standby: shard 0 is held by a:1")
+    };
+    said.find(waits).unwrap().unwrap();
     let pid = standby.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(standby.wait().unwrap().success());
