@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ganger::client::{Client, Failure, Submission, Task, Worker};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -105,8 +106,8 @@ fn count(task: &Task, memory: &Memory) -> Result<String, Failure> {
 async fn until_all_are_here(client: &Client) -> Result<(), Failed> {
     loop {
         let list = client.workers().await?;
-        let workers = list["workers"].as_array().ok_or("a list of workers")?;
-        let names = workers.iter().filter_map(|worker| worker["name"].as_str());
+        let workers = list.get("workers").and_then(Value::as_array).ok_or("no list of workers")?;
+        let names = workers.iter().filter_map(|worker| worker.get("name")?.as_str());
         if names.filter(|name| name.starts_with("wordcount-")).count() == WORKERS.len() {
             return Ok(());
         }

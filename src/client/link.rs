@@ -63,9 +63,9 @@ enum State {
 pub(super) struct Link {
     address: Address,
     state: State,
-    /// Attempts to dial since the last connection.
+    /// Attempts to dial since the last connection that lasted.
     attempts: u32,
-    /// Since when there is no connection.
+    /// Since when there is a connection, or none.
     since: Instant,
 }
 
@@ -73,7 +73,7 @@ impl Link {
     /// A link that begins to dial.
     pub(super) fn dial(address: Address) -> Self {
         let state = State::Dialling(dialling(address.clone(), Duration::ZERO));
-        Self { address, state, attempts: 1, since: Instant::now() }
+        Self { address, state, attempts: 0, since: Instant::now() }
     }
 
     /// A link over a connection that stands.
@@ -128,7 +128,7 @@ impl Link {
             },
             State::Dialling(dialling) => match dialling.await {
                 Ok((connection, welcome)) => {
-                    self.attempts = 0;
+                    self.since = Instant::now();
                     self.state = State::Up(Box::new(connection));
                     Event::Up(welcome)
                 }
@@ -137,8 +137,13 @@ impl Link {
                     Event::Refused(error)
                 }
                 Err(error) => {
-                    let pause = self.pause(&error);
-                    self.redial(pause);
+                    // Half of it at least: nobody was there just now.
+                    let pause = self.pause().mul_f64(jitter(0.5, 1.0));
+                    let asked = match &error {
+                        Error::Refused(refused) => refused.retry.unwrap_or_default(),
+                        _ => Duration::ZERO,
+                    };
+                    self.redial(pause.max(asked));
                     Event::Unreachable(error)
                 }
             },
@@ -153,8 +158,12 @@ impl Link {
     }
 
     fn lose(&mut self) {
+        // One that was gone at once is no reason to hurry.
+        if self.since.elapsed() > PAUSE_MAX {
+            self.attempts = 0;
+        }
         self.since = Instant::now();
-        self.redial(PAUSE.mul_f64(jitter(0.0, 1.0)));
+        self.redial(self.pause().mul_f64(jitter(0.0, 1.0)));
     }
 
     /// The next answer of what has been read.
@@ -174,15 +183,10 @@ impl Link {
         self.state = State::Dialling(dialling(self.address.clone(), pause));
     }
 
-    /// Half to all of a pause that doubles, so that what was cut off together does not come back
-    /// together; longer if the scheduler says so.
-    fn pause(&self, error: &Error) -> Duration {
-        let doubled = PAUSE.saturating_mul(1 << self.attempts.saturating_sub(1).min(16));
-        let pause = doubled.min(PAUSE_MAX).mul_f64(jitter(0.5, 1.0));
-        match error {
-            Error::Refused(refused) => pause.max(refused.retry.unwrap_or_default()),
-            _ => pause,
-        }
+    /// It doubles with every attempt. Random parts of it are waited, so that those who were cut off
+    /// together do not come back together.
+    fn pause(&self) -> Duration {
+        PAUSE.saturating_mul(1 << self.attempts.min(16)).min(PAUSE_MAX)
     }
 }
 
