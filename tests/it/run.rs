@@ -7,10 +7,11 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::program::{Running, Serve, ganger, say, say_to};
+use crate::support::program::{Running, Serve, eventually, ganger, say, say_to};
 
-/// Notes and prints its line. Lines over 5 wait before that until a file is there.
-const GATED: &str = "case {} in [1-5]) ;; *) until [ -e go ]; do sleep 0.01; done ;; esac; \
+/// Notes and prints its line. Lines over 5 tell that they have begun, and wait until a file is there.
+const GATED: &str = "case {} in [1-5]) ;; \
+                     *) echo {} >> begun; until [ -e go ]; do sleep 0.01; done ;; esac; \
                      echo {} >> log; echo {}";
 
 fn run(dir: &TempDir, args: &[&str]) -> Command {
@@ -31,6 +32,23 @@ fn sorted(text: &str) -> Vec<u32> {
 
 fn log(dir: &TempDir) -> Vec<u32> {
     sorted(&fs::read_to_string(dir.path().join("log")).unwrap_or_default())
+}
+
+/// Starts a run of the gated command whose first five lines are printed, and so many others wait.
+fn at_the_gate(dir: &TempDir, args: &[&str], last: u32, waiting: usize) -> Running {
+    let mut running = Running::start_open(&mut run(dir, args));
+    running.write(&lines(1, 5));
+    for _ in 0..5 {
+        running.line();
+    }
+    running.write(&lines(6, last));
+    let begun = || fs::read_to_string(dir.path().join("begun")).unwrap_or_default();
+    eventually("the gate", || begun().lines().count() == waiting);
+    running
+}
+
+fn open_the_gate(dir: &TempDir) {
+    fs::write(dir.path().join("go"), "").unwrap();
 }
 
 fn has_state(dir: &TempDir) -> bool {
@@ -76,7 +94,7 @@ fn the_line_stands_where_it_is_wanted() {
 fn the_order_of_the_input_is_kept_when_asked() {
     let dir = tempfile::tempdir().unwrap();
     // The first lines take longest.
-    let script = "sleep 0.$((12 - {})); echo {}";
+    let script = "n={}; sleep 0.$((12 - n)); echo {}";
     let mut command = run(&dir, &["--keep-order", "-w", "8", "--shell", "--", script]);
     assert_eq!(say_to(&mut command, &lines(3, 11)).with(0).out, lines(3, 11));
 }
@@ -143,18 +161,15 @@ fn programs_are_told_in_json() {
 fn an_interrupted_run_goes_on_and_repeats_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["-w", "2", "--shell", "--", GATED];
-    let mut first = Running::start_open(&mut run(&dir, &args));
-    first.write(&lines(1, 20));
-    let mut printed: String = (0..5).map(|_| first.line() + "\n").collect();
+    let mut first = at_the_gate(&dir, &args, 20, 2);
     first.signal("INT");
     first.wait_for("finishing 2 commands");
-    fs::write(dir.path().join("go"), "").unwrap();
+    open_the_gate(&dir);
     let said = first.end().with(130).tells("goes on; --again begins anew");
     // What ran when it was interrupted has finished, and is printed.
-    assert_eq!(said.out.lines().count(), 7);
-    assert!(said.out.starts_with(&printed), "{said:?}");
-    printed = said.out;
-    assert_eq!(log(&dir).len(), 7);
+    let printed = said.out;
+    assert_eq!(printed.lines().count(), 7);
+    assert_eq!(log(&dir), sorted(&printed));
 
     let mut second = run(&dir, &args);
     let said = say_to(&mut second, &lines(1, 20)).with(0);
@@ -169,17 +184,13 @@ fn an_interrupted_run_goes_on_and_repeats_nothing() {
 fn a_second_sigint_stops_what_runs_and_that_is_run_again() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["-w", "3", "--shell", "--", GATED];
-    let mut first = Running::start_open(&mut run(&dir, &args));
-    first.write(&lines(1, 9));
-    for _ in 0..5 {
-        first.line();
-    }
+    let mut first = at_the_gate(&dir, &args, 9, 3);
     first.signal("INT");
     first.wait_for("finishing 3 commands");
     first.signal("INT");
     first.end().with(130);
     assert_eq!(log(&dir), [1, 2, 3, 4, 5]);
-    fs::write(dir.path().join("go"), "").unwrap();
+    open_the_gate(&dir);
     let said = say_to(&mut run(&dir, &args), &lines(1, 9)).with(0);
     assert_eq!(sorted(&said.out), [6, 7, 8, 9]);
     assert_eq!(log(&dir), (1..=9).collect::<Vec<_>>());
@@ -207,14 +218,10 @@ fn a_killed_run_goes_on_and_runs_nothing_twice_that_has_ended() {
 fn lines_that_are_gone_from_the_input_are_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["-w", "2", "--shell", "--", GATED];
-    let mut first = Running::start_open(&mut run(&dir, &args));
-    first.write(&lines(1, 20));
-    for _ in 0..5 {
-        first.line();
-    }
+    let mut first = at_the_gate(&dir, &args, 20, 2);
     first.signal("INT");
     first.wait_for("finishing 2 commands");
-    fs::write(dir.path().join("go"), "").unwrap();
+    open_the_gate(&dir);
     let finished = sorted(&first.end().with(130).out);
     // 17 to 20 wait in the store, and are not asked for any more; the order is another one.
     let input: String = (1..=16).rev().map(|number| format!("{number}\n")).collect();
@@ -290,15 +297,11 @@ fn a_running_scheduler_is_used_when_named() {
     let serve = Serve::start();
     let addr = serve.addr.to_string();
     let args = ["-w", "2", "--connect", &addr, "--shell", "--", GATED];
-    let mut first = Running::start_open(&mut run(&dir, &args));
-    first.write(&lines(1, 12));
-    for _ in 0..5 {
-        first.line();
-    }
+    let mut first = at_the_gate(&dir, &args, 12, 2);
     assert_eq!(serve.say(["workers", "--json"]).json()["workers"].as_array().unwrap().len(), 2);
     first.signal("INT");
     first.wait_for("finishing 2 commands");
-    fs::write(dir.path().join("go"), "").unwrap();
+    open_the_gate(&dir);
     let finished = sorted(&first.end().with(130).out);
     assert_eq!(finished.len(), 7);
     // Nothing waits there for workers that do not come.

@@ -2,7 +2,7 @@
 //!
 //! - `template`: the command with its places for the line.
 //! - `state`: what an interrupted run leaves for the next one.
-//! - `crew`: the scheduler and the workers. `runner`: what the workers do.
+//! - `crew`: the scheduler and the workers. `runner`: what the workers do; `turns`: when.
 //! - `drive`: lines to tasks, ends to output. `printer`: what is printed. `tally`: what is counted.
 //!   `summary`: what is told at the end.
 
@@ -14,6 +14,7 @@ mod state;
 mod summary;
 mod tally;
 mod template;
+mod turns;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;

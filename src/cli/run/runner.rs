@@ -1,13 +1,13 @@
 //! What the workers of a run do: so many commands at once, whichever of them the tasks came to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::command;
@@ -15,6 +15,7 @@ use super::super::output::Output;
 use super::super::values::spoken_ms;
 use super::tally::Tally;
 use super::template::Template;
+use super::turns::Turns;
 use crate::client::{Failure, Task};
 use crate::task::TaskId;
 
@@ -35,15 +36,12 @@ pub(super) struct Runner {
     template: Template,
     /// A run is stopped, and has failed, after so long.
     timeout: Option<Duration>,
-    at_once: usize,
     /// One for each command that may run. Workers hold more leases than that, so that none waits for the
     /// scheduler's disk between two commands.
-    turns: Semaphore,
+    turns: Turns,
     halt: watch::Receiver<Halt>,
     output: Arc<Output>,
     tally: Mutex<Tally>,
-    /// The turns that are free, so that one can be told from another.
-    free: Mutex<BTreeSet<usize>>,
     /// What the last runs of tasks came to, for what the scheduler does not tell.
     ran: Mutex<HashMap<TaskId, Ran>>,
 }
@@ -70,14 +68,13 @@ impl Runner {
         output: Arc<Output>,
     ) -> Self {
         let tally = Mutex::new(Tally::new((1..=at_once).map(|worker| format!("w{worker}"))));
-        let (turns, free) = (Semaphore::new(at_once), Mutex::new((0..at_once).collect()));
-        let ran = Mutex::default();
-        Self { template, timeout, at_once, turns, halt, output, tally, free, ran }
+        let (turns, ran) = (Turns::new(at_once), Mutex::default());
+        Self { template, timeout, turns, halt, output, tally, ran }
     }
 
     /// How many commands are running.
     pub(super) fn running(&self) -> usize {
-        self.at_once.saturating_sub(self.turns.available_permits())
+        self.turns.taken()
     }
 
     /// What was counted so far.
@@ -96,15 +93,15 @@ impl Runner {
         let turn = tokio::select! {
             biased;
             _ = halt.wait_for(|halt| *halt > Halt::Not) => None,
-            turn = self.turns.acquire() => turn.ok(),
+            _ = task.cancelled() => None,
+            turn = self.turns.take(task.id()) => Some(turn),
         };
-        // Told to begin nothing new, before or meanwhile.
-        let Some(_turn) = turn else { return Err(Failure::release(Duration::ZERO)) };
-        let worker = lock(&self.free).pop_first().unwrap_or_default();
+        // Told to begin nothing new, before or meanwhile, or not wanted any more.
+        let Some(turn) = turn else { return Err(Failure::release(Duration::ZERO)) };
         let began = Instant::now();
         let result = self.run_now(task).await;
         let took = began.elapsed();
-        lock(&self.free).insert(worker);
+        let worker = turn.number;
         let (stdout, why, result) = match result {
             Ok(stdout) => (Vec::new(), None, Ok(stdout)),
             Err(Unfinished::Stopped) => return Err(Failure::release(Duration::ZERO)),
