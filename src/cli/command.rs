@@ -166,7 +166,7 @@ impl Ended {
             (None, None) => "ended in an unknown way".to_owned(),
         };
         let words = last_words(&self.stderr);
-        if words.is_empty() { how } else { format!("{how}\n{words}") }
+        if words.is_empty() { how } else { format!("{how}: {words}") }
     }
 }
 
@@ -205,10 +205,10 @@ mod tests {
             stopped: false,
         };
         assert_eq!(ended(String::new()).failure(), "exit code 3");
-        assert_eq!(ended("no such file\n\n".into()).failure(), "exit code 3\nno such file");
+        assert_eq!(ended("no such file\n\n".into()).failure(), "exit code 3: no such file");
         let many: String = (0..100).map(|line| format!("line {line}\n")).collect();
         let told = ended(many).failure();
-        assert!(told.starts_with("exit code 3\nline 90\n") && told.ends_with("line 99"), "{told}");
+        assert!(told.starts_with("exit code 3: line 90\n") && told.ends_with("line 99"), "{told}");
         assert!(ended("é".repeat(5000)).failure().len() < 3100);
     }
 

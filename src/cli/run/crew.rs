@@ -173,7 +173,7 @@ impl Crew {
         let runner = self.runner.clone();
         let worker = builder.handle(&names.kind, move |task| {
             let runner = runner.clone();
-            async move { runner.run(number, &task).await }
+            async move { runner.run(&task).await }
         });
         let worker = worker.build()?;
         self.stoppers.push(worker.stopper());

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::Failure;
 use super::super::lines::Line;
 use super::super::output::Output;
 use super::super::signals::Signals;
@@ -165,13 +165,20 @@ impl Drive {
         let (place, line, key, end) = seen.map_err(|error| Failure::machine(error.to_string()))?;
         let mut ended = Ended { line, key, stdout: Vec::new(), failure: None, ran: None };
         match end {
-            Ok(Outcome::Done { result, worker, ms, .. }) => {
+            Ok(Outcome::Done { id, result, .. }) => {
                 ended.stdout = result.into();
-                ended.ran = Some((worker, ms));
+                ended.ran = crew.runner.take_ran(id);
             }
             Ok(Outcome::Dead { id, error, reason, .. }) => {
-                ended.stdout = crew.runner.take_written(id);
-                let why = String::from_utf8_lossy(&error).into_owned();
+                // What ran here knows more than what the scheduler keeps.
+                ended.ran = crew.runner.take_ran(id);
+                let (stdout, why) = match &mut ended.ran {
+                    Some(ran) => (std::mem::take(&mut ran.stdout), ran.why.take()),
+                    None => (Vec::new(), None),
+                };
+                let told = || String::from_utf8_lossy(&error).into_owned();
+                let why = why.unwrap_or_else(told);
+                ended.stdout = stdout;
                 ended.failure = Some(if why.is_empty() { reason } else { why });
             }
             Ok(Outcome::Cancelled { reason, .. }) => ended.failure = Some(reason),

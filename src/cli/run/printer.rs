@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::super::exit::Failure;
 use super::super::output::{Output, json_bytes};
 use super::super::table::visible;
+use super::runner::Ran;
 use super::state::{Key, State};
 
 /// The most failures that are listed at the end.
@@ -23,8 +24,8 @@ pub(super) struct Ended {
     pub(super) stdout: Vec<u8>,
     /// Why it failed, if it did.
     pub(super) failure: Option<String>,
-    /// Who ran it, and in how many milliseconds, if it did not fail.
-    pub(super) ran: Option<(String, u64)>,
+    /// Its last run, if it was in this process.
+    pub(super) ran: Option<Ran>,
 }
 
 /// Prints what came of lines, and notes it in the ledger.
@@ -133,9 +134,9 @@ fn json(ended: &Ended) -> Map<String, Value> {
     if let Some(why) = &ended.failure {
         object.insert("error".to_owned(), why.clone().into());
     }
-    if let Some((worker, ms)) = &ended.ran {
-        object.insert("worker".to_owned(), worker.clone().into());
-        object.insert("ms".to_owned(), (*ms).into());
+    if let Some(ran) = &ended.ran {
+        object.insert("worker".to_owned(), format!("w{}", ran.worker + 1).into());
+        object.insert("ms".to_owned(), (ran.took.as_secs_f64() * 1000.0).into());
     }
     object
 }

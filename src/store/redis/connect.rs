@@ -86,19 +86,6 @@ impl Link {
         self.settle(reply)
     }
 
-    /// Sends several commands at once and waits for all replies, once.
-    pub(super) fn ask_all(&mut self, commands: &redis::Pipeline) -> Result<Vec<Value>, Failure> {
-        let (packed, count) = (commands.get_packed_pipeline(), commands.len());
-        let reply = match self.connected()?.req_packed_commands(&packed, 0, count) {
-            Ok(values) => values
-                .into_iter()
-                .map(|value| value.extract_error().map_err(|error| Failure::from(&error)))
-                .collect(),
-            Err(error) => Err(Failure::from(&error)),
-        };
-        self.settle(reply)
-    }
-
     /// Sends the call of a script, which is loaded first if Redis does not know it.
     pub(super) fn run(&mut self, script: &Script, packed: &[u8]) -> Result<Value, Failure> {
         match self.ask(packed) {
