@@ -84,7 +84,9 @@ impl Directory {
         };
         deliver(&mut delivery);
         let Delivery { touched, closed, .. } = delivery;
-        for index in touched {
+        // Backwards: what a turn says last are pushes, which a worker or a client waits for, and first
+        // are replies that only acknowledge. The order within a connection stays.
+        for index in touched.into_iter().rev() {
             if let Some(Some(entry)) = entries.entries.get_mut(index as usize) {
                 entry.outbox.append(&mut entry.rendered);
                 if closed.contains(&index) {

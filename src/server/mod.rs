@@ -23,7 +23,7 @@ pub mod tokens;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
@@ -209,9 +209,14 @@ fn open_and_serve(
         let accept = listener::accept(listener, directory.clone(), shared, bounds);
         let accepting = tokio::spawn(accept);
         let engine_loop = Loop { engine, clock, inbox, directory, stop };
-        let running = engine_loop.run(commits);
+        // A task like those of the sessions that wake it: the future that the runtime is entered with
+        // is polled only after another look at the sockets, two system calls for each turn.
+        let running = tokio::spawn(engine_loop.run(commits));
         let _ = ready.send(addr);
-        let ended = running.await;
+        let ended = running.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => unreachable!("nobody aborts the engine"),
+        });
         accepting.abort();
         ended.map_err(Error::from)
     });

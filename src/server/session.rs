@@ -73,6 +73,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What the requests of one batch may weigh; the rest of what was read waits for the next one.
 const BATCH: usize = 1024;
 
+/// Bytes of a usual frame, to judge how many there are in what was read.
+const FRAME: usize = 64;
+
 /// What a request weighs whose answer is long, in requests.
 const LONG: usize = 64;
 
@@ -317,8 +320,12 @@ impl Session {
                     if read < self.room {
                         self.note_drained();
                     }
-                    let grown = if read >= self.room { self.room * 2 } else { self.room };
-                    self.room = grown.min(READ.1);
+                    // Small again when little comes: what is read into is then still in the cache.
+                    self.room = match read {
+                        _ if read >= self.room => (2 * self.room).min(READ.1),
+                        _ if read < self.room / 4 => (self.room / 2).max(READ.0),
+                        _ => self.room,
+                    };
                     return Ok(read);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -336,7 +343,7 @@ impl Session {
 
     /// The events of all whole frames that were read; as an error if they are the last.
     fn take_events(&mut self) -> Result<Vec<Event>, Vec<Event>> {
-        let mut events = Vec::new();
+        let mut events = Vec::with_capacity((self.buffer.len() / FRAME).min(BATCH) + 1);
         let mut weight = 0;
         loop {
             if weight >= BATCH {
