@@ -99,8 +99,8 @@ impl Core {
         self.arm_spill(number);
     }
 
-    /// The key of the first task that may go to any able worker; such a class stays listed only
-    /// while something waits.
+    /// The key of the first task that may go to any able worker; if there is none yet, whoever asks
+    /// is called when there is. Such a class stays listed only while something waits.
     pub(super) fn first_spilled(&mut self, number: u32) -> Option<u64> {
         let (now_us, spill_us) = (self.now.mono_us, self.spill_us(number));
         let class = self.queues.class_mut(number);
@@ -117,7 +117,11 @@ impl Core {
         }
         drop_stale(&self.tasks, class);
         let (since, place) = class.spill.first().copied()?;
-        (since.saturating_add(spill_us?) <= now_us).then_some(place.key)
+        if since.saturating_add(spill_us?) <= now_us {
+            return Some(place.key);
+        }
+        self.arm_spill(number);
+        None
     }
 
     /// Takes the task that [`Core::first_spilled`] speaks of.
