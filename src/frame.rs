@@ -46,19 +46,26 @@ impl Outline {
         if line.len() >= HEADER_MAX {
             return Err(Malformed::HeaderTooLong);
         }
-        check_bytes(line)?;
-        let (words, payload) = match memchr::memrchr(b' ', line) {
-            Some(space) => match line.get(space + 1..) {
-                Some([b'#', digits @ ..]) => (space, Some(length(digits)?)),
-                _ => (line.len(), None),
-            },
-            None => (line.len(), None),
+        let lengths = match Scan::of(line) {
+            Scan { odd: 0, spaces: 0, lengths } if line.last().is_some_and(|&end| end != b' ') => {
+                lengths
+            }
+            scan => {
+                check_bytes(line)?;
+                scan.lengths
+            }
         };
-        let verb = line.get(..words).unwrap_or_default();
-        if verb.first().is_none_or(|&byte| byte == b'#') || has_early_length(verb) {
-            return Err(Malformed::Length);
+        if lengths == 0 {
+            return Ok(Self { header: line.len() + 1, words: line.len(), payload: None });
         }
-        Ok(Self { header: line.len() + 1, words, payload })
+        let words = memchr::memrchr(b' ', line).unwrap_or_default();
+        match line.get(words + 1..) {
+            Some([b'#', digits @ ..]) if lengths == 1 && words > 0 => {
+                let payload = Some(number(digits).ok_or(Malformed::Length)?);
+                Ok(Self { header: line.len() + 1, words, payload })
+            }
+            _ => Err(Malformed::Length),
+        }
     }
 
     /// Bytes of the whole frame; `None` if that is more than can be counted.
@@ -67,6 +74,59 @@ impl Outline {
             None => Some(self.header),
             Some(length) => usize::try_from(length).ok()?.checked_add(self.header)?.checked_add(1),
         }
+    }
+}
+
+/// What a header line holds, found without a branch per byte.
+struct Scan {
+    /// Not 0 if a byte is a control character or beyond ASCII.
+    odd: u8,
+    /// Not 0 if a space comes first or behind another one.
+    spaces: u8,
+    /// Words that begin with `#`.
+    lengths: u16,
+}
+
+impl Scan {
+    /// Bytes that are looked at together: what is done to so many at once takes a few instructions,
+    /// and a header is seldom longer than a few times that.
+    const BLOCK: usize = 32;
+
+    fn of(line: &[u8]) -> Self {
+        let mut scan = Self { odd: 0, spaces: u8::from(line.is_empty()), lengths: 0 };
+        // What comes first is checked like what comes behind a space.
+        let mut before = b' ';
+        for part in line.chunks(Self::BLOCK) {
+            // Filled up with letters, which are nothing.
+            let mut block = [b'x'; Self::BLOCK + 1];
+            if let Some((first, rest)) = block.split_first_mut()
+                && let Some(rest) = rest.get_mut(..part.len())
+            {
+                *first = before;
+                rest.copy_from_slice(part);
+            }
+            scan.add(&block);
+            before = part.last().copied().unwrap_or(before);
+        }
+        scan
+    }
+
+    /// Looks at a block, the first byte of which was looked at before.
+    fn add(&mut self, block: &[u8; Self::BLOCK + 1]) {
+        let (Some(befores), Some(bytes)) =
+            (block.first_chunk::<{ Self::BLOCK }>(), block.last_chunk::<{ Self::BLOCK }>())
+        else {
+            return;
+        };
+        let (mut odd, mut spaces, mut lengths) = (0, 0, 0);
+        for (&before, &byte) in befores.iter().zip(bytes) {
+            odd |= u8::from(byte < b' ') | u8::from(byte == 0x7f) | (byte & 0x80);
+            spaces |= u8::from(before == b' ') & u8::from(byte == b' ');
+            lengths += u8::from(before == b' ') & u8::from(byte == b'#');
+        }
+        self.odd |= odd;
+        self.spaces |= spaces;
+        self.lengths += u16::from(lengths);
     }
 }
 
@@ -94,14 +154,6 @@ fn check_bytes(line: &[u8]) -> Result<(), Malformed> {
         }
     }
     Ok(())
-}
-
-fn has_early_length(words: &[u8]) -> bool {
-    memchr::memmem::find(words, b" #").is_some()
-}
-
-fn length(digits: &[u8]) -> Result<u64, Malformed> {
-    number(digits).ok_or(Malformed::Length)
 }
 
 /// A plain decimal number without sign or leading zeros; `None` for anything else.
@@ -160,13 +212,15 @@ impl Frame {
 
     /// The first word.
     pub fn verb(&self) -> &str {
-        self.header().split(' ').next().unwrap_or_default()
+        let end = memchr::memchr(b' ', self.line()).unwrap_or(self.line().len());
+        std::str::from_utf8(self.line().get(..end).unwrap_or_default()).unwrap_or_default()
     }
 
     /// The words after the verb, in order.
     pub fn words(&self) -> Words<'_> {
         let header = self.header();
-        let at = header.find(' ').map_or(header.len(), |space| space + 1);
+        let space = memchr::memchr(b' ', header.as_bytes());
+        let at = space.map_or(header.len(), |space| space + 1);
         Words { header, at }
     }
 
@@ -231,10 +285,11 @@ impl<'a> Iterator for Words<'a> {
 
     fn next(&mut self) -> Option<Word<'a>> {
         let rest = self.header.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let word = rest.split(' ').next().unwrap_or(rest);
-        self.at = (self.at + word.len() + 1).min(self.header.len());
-        Some(match word.split_once('=') {
-            Some((name, value)) => Word::Option(name, value),
+        let end = memchr::memchr(b' ', rest.as_bytes()).unwrap_or(rest.len());
+        let word = rest.get(..end)?;
+        self.at = (self.at + end + 1).min(self.header.len());
+        Some(match memchr::memchr(b'=', word.as_bytes()) {
+            Some(equals) => Word::Option(word.get(..equals)?, word.get(equals + 1..)?),
             None => Word::Arg(word),
         })
     }
@@ -317,6 +372,7 @@ impl<'a, B: BufMut> Writer<'a, B> {
     }
 
     /// Appends `name=value`, encoding the value.
+    #[inline]
     pub fn option(self, name: &str, value: &str) -> Self {
         put_name(self.out, name);
         put_encoded(self.out, value);
@@ -324,6 +380,7 @@ impl<'a, B: BufMut> Writer<'a, B> {
     }
 
     /// Appends `name=number`.
+    #[inline]
     pub fn option_number(self, name: &str, number: u64) -> Self {
         put_name(self.out, name);
         put_number(self.out, number);
@@ -353,6 +410,15 @@ impl<'a, B: BufMut> Writer<'a, B> {
     }
 }
 
+/// Spells a value as [`Writer::option`] does.
+pub fn encode(value: &str) -> String {
+    let mut out = Vec::with_capacity(value.len());
+    put_encoded(&mut out, value);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Inlined, because with a name that is known its few bytes are copied without a call.
+#[inline(always)]
 fn put_name(out: &mut impl BufMut, name: &str) {
     out.put_u8(b' ');
     out.put_slice(name.as_bytes());
@@ -361,7 +427,9 @@ fn put_name(out: &mut impl BufMut, name: &str) {
 
 fn put_encoded(out: &mut impl BufMut, value: &str) {
     let plain = |byte: u8| byte > b' ' && byte != b'%' && byte != b'=' && byte != 0x7f;
-    if value.bytes().all(plain) && !value.starts_with('#') {
+    // Without a branch per byte: nearly every value is plain to its end.
+    let all_plain = value.bytes().fold(true, |all, byte| all & plain(byte));
+    if all_plain && !value.starts_with('#') {
         out.put_slice(value.as_bytes());
         return;
     }
@@ -376,18 +444,19 @@ fn put_encoded(out: &mut impl BufMut, value: &str) {
 }
 
 /// Appends a number in plain decimal digits.
-pub fn put_number(out: &mut impl BufMut, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        length += 1;
-        if number == 0 {
+pub fn put_number(out: &mut impl BufMut, number: u64) {
+    let mut digits = [b'0'; 20];
+    let (mut left, mut start) = (number, digits.len());
+    for pair in digits.rchunks_exact_mut(2) {
+        let two = (left % 100) as u8;
+        pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
+        start -= if left < 10 { 1 } else { 2 };
+        left /= 100;
+        if left == 0 {
             break;
         }
     }
-    out.put_slice(digits.get(20 - length..).unwrap_or_default());
+    out.put_slice(digits.get(start..).unwrap_or_default());
 }
 
 /// A rule of the grammar that a stream broke. What follows in the stream cannot be trusted.

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: what it was told, to an exit code. Everything else is in [`ganger::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ganger::cli::run(std::env::args_os())
+}

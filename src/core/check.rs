@@ -1,7 +1,7 @@
 //! Proves the invariants by deriving every cross-reference anew. For tests and simulations: it walks
 //! everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
 use crate::core::dispatch::NOBODY;
@@ -23,24 +23,23 @@ impl Core {
         self.check_holds();
     }
 
-    /// Checks that every waiting task waits for its owner, and that no worker is free that could be
-    /// given one: between two turns, when joins and leaves are applied.
+    /// Checks that no worker is free that could be given a waiting task, and that waiting tasks have
+    /// the owners that they should have: between two turns, when joins and leaves are applied.
     ///
     /// # Panics
     ///
     /// With the task and the worker.
     pub fn check_idle(&self) {
-        if !self.changed_members.is_empty() || !self.unsorted.is_empty() {
+        if !self.is_settled() {
             return;
         }
+        self.check_suspects();
         for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
             if task.is_isolated() {
                 continue;
             }
-            if self.queues.class(task.class).keyed {
-                assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
-            }
+            assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
             for (number, worker) in self.workers.sessions.iter() {
                 let Some((pool, _)) = worker.pool else { continue };
                 let able = self.queues.class(task.class).pools.contains(&pool);
@@ -52,6 +51,14 @@ impl Core {
                     task.id
                 );
             }
+        }
+    }
+
+    /// Checks that a suspect has its turn once it is time, if anybody is able.
+    fn check_suspects(&self) {
+        if self.isolation.current.is_none() && self.now.mono_us >= self.isolation.not_before_us {
+            let overdue = self.timers.next().0.is_some_and(|at| at <= self.now.mono_us);
+            assert!(overdue || self.next_suspect().is_none(), "{:?} waits", self.next_suspect());
         }
     }
 
@@ -97,6 +104,8 @@ impl Core {
                 listed += 1;
             }
             assert!(worker.peer.is_some() || !worker.is_free(), "worker {number} is free and away");
+            let current = self.isolation.current.filter(|(_, its)| *its == number);
+            assert_eq!(worker.reserved, current.map(|(id, _)| id), "worker {number} is reserved");
         }
         let leased = self.tasks.iter().filter(|(_, task)| task.state() == State::Leased).count();
         assert_eq!(listed, leased, "leases that no worker lists");
@@ -104,15 +113,17 @@ impl Core {
 
     fn check_lines(&self) {
         let mut waiting: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut suspects = BTreeSet::new();
         for (_, task) in self.tasks.iter() {
             if let Phase::Ready { .. } = task.phase {
                 if task.is_isolated() {
-                    assert!(self.isolation.waiting.contains(&task.id), "suspect {}", task.id);
+                    suspects.insert((task.class, task.id));
                 } else {
                     *waiting.entry(task.class).or_default() += 1;
                 }
             }
         }
+        assert_eq!(self.isolation.waiting, suspects, "suspects that wait");
         for (number, class) in self.queues.classes() {
             let derived = waiting.get(&number).copied().unwrap_or(0);
             assert_eq!(class.waiting, derived, "tasks waiting in class {number}");

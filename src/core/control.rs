@@ -1,5 +1,7 @@
 //! What clients and operators ask about single tasks and queues.
 
+use std::collections::VecDeque;
+
 use crate::core::event::Peer;
 use crate::core::queues::Policy;
 use crate::core::submit::Hold;
@@ -158,8 +160,7 @@ impl Core {
         let (class, from) = (task.class, task.state());
         task.phase = Phase::Scheduled { due_ms: 0 };
         (task.used, task.suspected, task.retried) = (0, 0, true);
-        let more = task.more();
-        (more.reason, more.isolated) = ("", false);
+        task.more().reason = "";
         let (mut line, record) = (task.line(), task.record.clone());
         line.state = State::Ready;
         let line = fx.batch.put(|out| line.put(out));
@@ -228,7 +229,11 @@ impl Core {
             return;
         }
         for class in queue.classes.clone() {
-            self.queues.class_mut(class).keyed = policy.is_keyed();
+            let its = self.queues.class_mut(class);
+            its.keyed = policy.is_keyed();
+            if !its.keyed {
+                its.spill = VecDeque::new();
+            }
             for pool in self.queues.class(class).pools.clone() {
                 self.workers.pools.at_mut(pool).keyed.remove(&class);
             }

@@ -128,11 +128,12 @@ impl Core {
         let (queue, pass) = (class.queue, self.queues.queue(self.queues.class(number).queue).pass);
         for pool in &self.queues.class(number).pools {
             let Some(pool) = self.workers.pools.get_mut(*pool) else { continue };
-            if let Some((key, id)) = was {
-                pool.unlist(queue, (key, id, number));
-            }
+            // The new one first: a queue that has but this class stays listed all the while.
             if let Some((key, id)) = head {
                 pool.list(queue, pass, (key, id, number));
+            }
+            if let Some((key, id)) = was {
+                pool.unlist(queue, (key, id, number));
             }
         }
     }

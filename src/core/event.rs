@@ -1,6 +1,6 @@
 //! Everything that can happen.
 
-use crate::message::{Hello, Request};
+use crate::message::{Hello, Refusal, Request};
 use crate::task::{Attempt, SessionId, TaskId};
 
 /// The two clocks, read by the shell once per turn.
@@ -62,6 +62,13 @@ pub enum Event {
         peer: Peer,
         /// What it asks for.
         request: Request,
+    },
+    /// A frame is refused as it stands; the refusal takes its turn among the replies.
+    Refused {
+        /// The connection.
+        peer: Peer,
+        /// Why; its severity tells whether the connection goes on.
+        refusal: Refusal,
     },
     /// A worker announced a result over the limit; its connection is closed.
     Oversized {

@@ -71,7 +71,7 @@ impl Core {
         let more = task.more();
         more.unanswered = more.unanswered.saturating_add(1);
         let session = self.workers.sessions.at_mut(worker);
-        session.unanswered.insert((id, attempt));
+        session.unanswered.insert((id, attempt), end);
         if let Some(peer) = session.peer {
             fx.send(peer, Reply::Stop { id, attempt, reason: end });
         }
@@ -114,7 +114,7 @@ impl Core {
         task.phase = Phase::Scheduled { due_ms: 0 };
         self.move_count(class, State::Ready, State::Scheduled);
         if isolated {
-            self.leave_isolation(id, fx);
+            self.leave_isolation(class, id, fx);
         } else {
             self.leave_line(class);
         }
@@ -142,13 +142,15 @@ impl Core {
             && let Some((until_ms, queue, unique)) = self.unholds.pop_first()
         {
             let name = (queue, unique);
-            // The value may have been taken again since by a task that was brought back.
-            if self.holds.get(&name).is_some_and(|hold| hold.until_ms == Some(until_ms)) {
-                self.holds.remove(&name);
-                let text = self.hold_name(&name);
-                let name = fx.text(text.as_bytes());
-                fx.write(Write::Unhold { name });
+            match self.holds.get(&name) {
+                Some(hold) if hold.until_ms == Some(until_ms) => _ = self.holds.remove(&name),
+                // Its task was brought back and holds the value itself: the row alone goes.
+                Some(hold) if hold.until_ms.is_none() => {}
+                _ => continue,
             }
+            let text = self.hold_name(&name);
+            let name = fx.text(text.as_bytes());
+            fx.write(Write::Unhold { name });
         }
         if let Some((until_ms, _, _)) = self.unholds.first() {
             self.timers.at_wall(*until_ms, Reason::Unhold);

@@ -4,6 +4,7 @@ use crate::core::event::Peer;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
+use crate::frame::encode;
 use crate::message::{Code, Fail, Reply, Retry, Submit};
 use crate::record::{self, Write};
 use crate::task::{Attempt, State, TaskId};
@@ -16,10 +17,8 @@ enum Answered {
     Settled,
 }
 
-/// Losses in a row that look like crashes, after which a task runs alone.
-pub(super) const SUSPECTED: u8 = 2;
 /// Losses in a row that look like crashes, after which a task is dead.
-pub(super) const POISON: u8 = 3;
+const POISON: u8 = 3;
 
 impl Core {
     pub(super) fn on_done(
@@ -146,7 +145,7 @@ impl Core {
         }
         let worker = self.workers.of(peer);
         if let Some(worker) = worker
-            && self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
+            && self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt)).is_some()
         {
             fx.send(peer, Reply::OkTask(id));
             self.answer_settled(id, worker, fx);
@@ -167,16 +166,17 @@ impl Core {
 
     /// A run whose end was decided without its worker is over there too: its slot is free.
     fn answer_settled(&mut self, id: TaskId, worker: u32, fx: &mut Effects) {
-        self.settle_unanswered(id);
+        self.settle_unanswered(id, worker);
         self.feed(worker, fx);
     }
 
-    pub(super) fn settle_unanswered(&mut self, id: TaskId) {
+    pub(super) fn settle_unanswered(&mut self, id: TaskId, worker: u32) {
         if let Some(slot) = self.tasks.find(id)
             && let Some(more) = self.tasks.at(slot).more.as_mut()
         {
             more.unanswered = more.unanswered.saturating_sub(1);
         }
+        self.end_isolation(id, worker);
     }
 
     /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.
@@ -191,7 +191,7 @@ impl Core {
         {
             *its = place;
         }
-        self.end_isolation(id);
+        self.end_isolation(id, worker);
         (self.now.mono_us - since_us).max(1)
     }
 
@@ -245,12 +245,8 @@ impl Core {
         }
         let task = self.tasks.at(slot);
         task.suspected = task.suspected.saturating_add(1);
-        let suspected = task.suspected;
-        if suspected >= SUSPECTED {
-            task.more().isolated = true;
-        }
-        if suspected >= POISON {
-            self.tasks.at(slot).used += 1;
+        if task.suspected >= POISON {
+            task.used += 1;
             return self.bury(slot, State::Dead, "poison", fx);
         }
         self.try_again(slot, None, fx);
@@ -358,7 +354,7 @@ impl Core {
 
     pub(super) fn hold_name(&self, name: &(u32, Box<str>)) -> String {
         let queue = self.queue_names.name(self.queues.queue(name.0).name);
-        format!("{queue} {}", name.1)
+        format!("{queue} {}", encode(&name.1))
     }
 }
 

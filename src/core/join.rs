@@ -6,7 +6,7 @@ use crate::core::submit::size_of_limit;
 use crate::core::timers::Reason;
 use crate::core::workers::{Ability, Worker};
 use crate::core::{Core, Effects};
-use crate::message::{Code, Hello, Reply, Role};
+use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
 use crate::record::Write;
 use crate::route::Weight;
 use crate::task::SessionId;
@@ -104,9 +104,11 @@ impl Core {
         }
         // What was ended meanwhile, it may be running still.
         let unanswered = self.workers.sessions.at(worker).unanswered.clone();
-        for (id, attempt) in unanswered {
-            fx.send(peer, Reply::Stop { id, attempt, reason: "cancelled" });
+        for ((id, attempt), reason) in unanswered {
+            fx.send(peer, Reply::Stop { id, attempt, reason });
         }
+        // Whether it was told before it lost its connection, nobody knows.
+        self.tell_drain(worker, fx);
         self.place(worker);
         self.write_worker(worker, fx);
         self.isolate_next(fx);
@@ -127,33 +129,30 @@ impl Core {
         }
     }
 
+    /// Tells a worker that gets nothing new why that is so.
+    fn tell_drain(&self, worker: u32, fx: &mut Effects) {
+        let session = self.workers.sessions.at(worker);
+        let reason = if session.superseded { "superseded" } else { "drain" };
+        if let Some(peer) = session.peer.filter(|_| session.draining) {
+            fx.send(peer, Reply::Drain { reason });
+        }
+    }
+
     /// A newer session has the name: the older one keeps its leases and gets nothing new.
     fn supersede(&mut self, worker: u32, fx: &mut Effects) {
-        let session = self.workers.sessions.at_mut(worker);
-        session.superseded = true;
-        if let Some(peer) = session.peer {
-            fx.send(peer, Reply::Drain { reason: "superseded" });
-        }
+        self.workers.sessions.at_mut(worker).superseded = true;
         self.stop_feeding(worker, fx);
+        self.tell_drain(worker, fx);
     }
 
     /// A worker gets nothing new from now on.
     pub(super) fn stop_feeding(&mut self, worker: u32, fx: &mut Effects) {
         let session = self.workers.sessions.at_mut(worker);
         session.draining = true;
-        let (name, reserved) = (session.name, session.reserved.is_some());
+        let name = session.name;
         self.workers.refresh(worker);
         self.member_changed(name);
-        if reserved {
-            self.give_up_isolation_unless_running(worker, fx);
-        }
-    }
-
-    fn give_up_isolation_unless_running(&mut self, worker: u32, fx: &mut Effects) {
-        let reserved = self.workers.sessions.at(worker).reserved;
-        if reserved.is_some_and(|id| self.isolation.waiting.contains(&id)) {
-            self.give_up_isolation(fx);
-        }
+        self.give_up_reserved(worker, fx);
     }
 
     /// Puts a worker into the pool of its abilities.
@@ -215,7 +214,9 @@ impl Core {
             if keyed && waits {
                 pool.keyed.insert(number_of_class);
             }
-            self.choose_members(number_of_class);
+            if keyed {
+                self.repooled.insert(number_of_class);
+            }
         }
         self.workers.pools.at_mut(number).classes = able;
     }
@@ -234,8 +235,11 @@ impl Core {
         }
         let Some(gone) = self.workers.remove_pool(number) else { return };
         for class in gone.classes {
-            self.queues.class_mut(class).pools.retain(|pool| *pool != number);
-            self.choose_members(class);
+            let its = self.queues.class_mut(class);
+            its.pools.retain(|pool| *pool != number);
+            if its.keyed {
+                self.repooled.insert(class);
+            }
         }
     }
 
@@ -257,7 +261,7 @@ impl Core {
         session.grace_until_us = until_us;
         self.timers.at_mono(until_us, Reason::Grace(worker, session.serial));
         self.workers.refresh(worker);
-        self.give_up_isolation_unless_running(worker, fx);
+        self.give_up_reserved(worker, fx);
     }
 
     pub(super) fn on_grace_over(&mut self, worker: u32, serial: u32, fx: &mut Effects) {
@@ -279,8 +283,8 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();
-        for (id, _) in unanswered {
-            self.settle_unanswered(id);
+        for (id, _) in unanswered.into_keys() {
+            self.settle_unanswered(id, worker);
         }
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
         for slot in leases {
@@ -311,6 +315,19 @@ impl Core {
         {
             self.workers.sessions.at_mut(worker).peer = None;
             self.end_session(worker, Loss::Returned, fx);
+        }
+    }
+
+    /// A frame was refused before it meant anything; the worst of them end the connection.
+    pub(super) fn on_refused(&mut self, peer: Peer, refusal: Refusal, fx: &mut Effects) {
+        if self.workers.connection(peer).is_none() {
+            return;
+        }
+        let closes = refusal.code.severity() == Severity::Close;
+        fx.send(peer, Reply::Refused(refusal));
+        if closes {
+            fx.send(peer, Reply::Close);
+            self.on_left(peer, fx);
         }
     }
 
@@ -345,10 +362,8 @@ impl Core {
             return fx.refuse(peer, Code::UnknownWorker, format!("no worker {name} is here"));
         };
         fx.send(peer, Reply::Ok);
-        if let Some(its) = self.workers.sessions.at(worker).peer {
-            fx.send(its, Reply::Drain { reason: "drain" });
-        }
         self.stop_feeding(worker, fx);
+        self.tell_drain(worker, fx);
     }
 
     /// The scheduler stops; running tasks go on and are resumed.

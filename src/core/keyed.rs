@@ -70,22 +70,17 @@ impl Core {
     /// Puts a task into its owner's line; its clock starts.
     fn line_up(&mut self, slot: u32, owner: u32) {
         let now_us = self.now.mono_us;
-        if let Phase::Ready { lined_us, .. } = &mut self.tasks.at(slot).phase {
+        let task = self.tasks.at(slot);
+        let place = Place { key: task.id.bits(), id: task.id, slot };
+        let number = task.class;
+        if let Phase::Ready { lined_us, .. } = &mut task.phase {
             *lined_us = now_us;
         }
-        self.stand(slot, owner);
-    }
-
-    /// Puts a task into its owner's line; its clock goes on.
-    fn stand(&mut self, slot: u32, owner: u32) {
         self.wait(slot, owner);
-        let task = self.tasks.at(slot);
-        let Phase::Ready { lined_us, .. } = task.phase else { unreachable!("only ready waits") };
-        let (number, place) = (task.class, Place { key: task.id.bits(), id: task.id, slot });
-        let spills = owner != NOBODY && self.spill_us(number).is_some();
         let class = self.queues.class_mut(number);
-        if spills {
-            class.spill.insert((lined_us, place));
+        if owner != NOBODY {
+            // Also where nothing spills: that may change while the task waits.
+            class.spill.push_back((now_us, place));
             if class.spill.len() > 2 * class.waiting + 64 {
                 let tasks = &self.tasks;
                 class.spill.retain(|(since, place)| waits_since(tasks, place, *since));
@@ -99,10 +94,10 @@ impl Core {
         self.arm_spill(number);
     }
 
-    /// The key of the first task that may go to any able worker; if there is none yet, whoever asks
-    /// is called when there is. Such a class stays listed only while something waits.
+    /// The key of the first task that may go to any able worker; such a class stays listed only
+    /// while something waits.
     pub(super) fn first_spilled(&mut self, number: u32) -> Option<u64> {
-        let (now_us, spill_us) = (self.now.mono_us, self.spill_us(number));
+        let now_us = self.now.mono_us;
         let class = self.queues.class_mut(number);
         if class.waiting == 0 {
             for pool in &class.pools {
@@ -115,12 +110,25 @@ impl Core {
         if let Some(place) = class.line.first(|place| holds(&self.tasks, place, NOBODY)) {
             return Some(place.key);
         }
-        drop_stale(&self.tasks, class);
-        let (since, place) = class.spill.first().copied()?;
-        if since.saturating_add(spill_us?) <= now_us {
-            return Some(place.key);
+        match self.spill_front(number)? {
+            (due_us, place) if due_us <= now_us => Some(place.key),
+            _ => {
+                self.arm_spill(number);
+                None
+            }
         }
-        self.arm_spill(number);
+    }
+
+    /// When the first task that waits for its owner may go to another, and its place.
+    fn spill_front(&mut self, number: u32) -> Option<(u64, Place)> {
+        let spill_us = self.spill_us(number)?;
+        let class = self.queues.class_mut(number);
+        while let Some((since_us, place)) = class.spill.front().copied() {
+            if waits_since(&self.tasks, &place, since_us) {
+                return Some((since_us.saturating_add(spill_us), place));
+            }
+            class.spill.pop_front();
+        }
         None
     }
 
@@ -134,9 +142,8 @@ impl Core {
             self.take_out(place.slot);
             return Some(place.slot);
         }
-        let (_, place) = class.spill.pop_first()?;
+        let (_, place) = class.spill.pop_front()?;
         self.take_out(place.slot);
-        self.arm_spill(number);
         Some(place.slot)
     }
 
@@ -167,26 +174,22 @@ impl Core {
         free.or_else(|| self.pick(class))
     }
 
-    /// Sets the timer for the first task, if that is not yet due to spill.
+    /// Sets the timer for the first task, if its time is yet to come. While it is over, every worker
+    /// that gets room looks here anyway.
     fn arm_spill(&mut self, number: u32) {
-        let (now_us, Some(spill_us)) = (self.now.mono_us, self.spill_us(number)) else { return };
+        let Some((due_us, _)) = self.spill_front(number) else { return };
         let class = self.queues.class_mut(number);
-        drop_stale(&self.tasks, class);
-        let Some((since, _)) = class.spill.first() else { return };
-        let at_us = since.saturating_add(spill_us);
-        if at_us > now_us && class.spill_timer.is_none_or(|timer_us| timer_us > at_us) {
-            class.spill_timer = Some(at_us);
-            self.timers.at_mono(at_us, Reason::Spill(number));
+        if due_us > self.now.mono_us && class.spill_timer.is_none_or(|armed_us| armed_us > due_us) {
+            class.spill_timer = Some(due_us);
+            self.timers.at_mono(due_us, Reason::Spill(number));
         }
     }
 
     pub(super) fn on_spill(&mut self, number: u32, fx: &mut Effects) {
-        let now_us = self.now.mono_us;
         let Some(class) = self.queues.find_class_mut(number) else { return };
-        class.spill_timer.take_if(|timer_us| *timer_us <= now_us);
+        class.spill_timer = None;
         if class.keyed {
             self.serve_spilled(number, fx);
-            self.arm_spill(number);
         }
     }
 
@@ -251,7 +254,7 @@ impl Core {
         }
         let now_owner = self.owner_of(place.slot);
         if now_owner == owner && owner != NOBODY {
-            self.stand(place.slot, owner);
+            self.wait(place.slot, owner);
         } else {
             self.line_up(place.slot, now_owner);
         }
@@ -266,13 +269,4 @@ fn waits_since(tasks: &crate::core::tasks::Tasks, place: &Place, since: u64) -> 
     let phase = tasks.get(place.slot).filter(|task| task.id == place.id).map(|task| task.phase);
     matches!(phase, Some(Phase::Ready { lined_us, owner, .. })
         if lined_us == since && owner != NOBODY && owner != NOWHERE)
-}
-
-fn drop_stale(tasks: &crate::core::tasks::Tasks, class: &mut crate::core::queues::Class) {
-    while let Some((since, place)) = class.spill.first() {
-        if waits_since(tasks, place, *since) {
-            break;
-        }
-        class.spill.pop_first();
-    }
 }

@@ -130,6 +130,12 @@ impl Core {
 
     /// Applies the joins and leaves of a turn together, and has the waiting tasks sorted anew.
     pub(super) fn apply_member_changes(&mut self) {
+        for class in std::mem::take(&mut self.repooled) {
+            if self.queues.find_class_mut(class).is_some() {
+                self.choose_members(class);
+                self.unsort(class);
+            }
+        }
         let names = std::mem::take(&mut self.changed_members);
         if names.is_empty() {
             return;

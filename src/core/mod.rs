@@ -61,7 +61,7 @@ use crate::task::TaskId;
 
 pub use effects::{Ask, Effects, Send, What};
 pub use event::{Event, Now, Peer};
-pub use queues::{Policy, Route, SPILL_MAX_MS, SPILL_MS};
+pub use queues::{Policy, Route, SPILL_MS};
 
 /// What bounds a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,8 @@ pub struct Core {
     members: Slots<Members>,
     /// Names whose membership may have changed, to be looked at together at the end of the turn.
     changed_members: BTreeSet<u32>,
+    /// Keyed classes whose pools have changed; their members are chosen then.
+    repooled: BTreeSet<u32>,
     /// Classes with lines to be sorted anew, a slice a turn.
     unsorted: BTreeSet<u32>,
     /// Classes with a line of a worker, by the worker's name.
@@ -168,6 +170,7 @@ impl Core {
             worker_names: Names::default(),
             members: Slots::default(),
             changed_members: BTreeSet::new(),
+            repooled: BTreeSet::new(),
             unsorted: BTreeSet::new(),
             owned: BTreeMap::new(),
             holds: BTreeMap::new(),
@@ -193,6 +196,7 @@ impl Core {
             }
             Event::Left { peer } => self.on_left(peer, fx),
             Event::HalfClosed { peer } => self.on_half_closed(peer, fx),
+            Event::Refused { peer, refusal } => self.on_refused(peer, refusal, fx),
             Event::Oversized { peer, id, attempt } => self.on_oversized(peer, id, attempt, fx),
             Event::Pressure(pressure) => self.pressure = pressure,
             Event::Stop => self.on_stop(fx),
@@ -214,9 +218,13 @@ impl Core {
     /// When the core wants to be called again at the latest.
     pub fn next_deadline(&self) -> Deadline {
         let (mono_us, wall_ms) = self.timers.next();
-        let unsettled = !self.unsorted.is_empty() || !self.changed_members.is_empty();
         let mono_us = mono_us.map(|us| us.saturating_sub(MONO_BASE_US));
-        Deadline { mono_us: if unsettled { Some(0) } else { mono_us }, wall_ms }
+        Deadline { mono_us: if self.is_settled() { mono_us } else { Some(0) }, wall_ms }
+    }
+
+    /// Whether every waiting task is where it belongs.
+    fn is_settled(&self) -> bool {
+        self.unsorted.is_empty() && self.changed_members.is_empty() && self.repooled.is_empty()
     }
 
     fn advance(&mut self, now: Now) {

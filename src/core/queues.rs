@@ -1,12 +1,13 @@
 //! Queues and classes. A class is what decides who is able: queue, kind and size. Its ready tasks
 //! wait in one line or, under a keyed route, in a line for each owner.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
 use crate::frame::number;
+use crate::protocol::submit::DURATION_MAX_MS;
 use crate::task::{State, TaskId};
 
 /// Which worker gets a task, per queue.
@@ -57,9 +58,9 @@ impl Policy {
             ("route", "weighted-random") => self.route = Route::WeightedRandom,
             ("route", _) => return Err("route is hash, modulo or weighted-random".into()),
             ("spill", "none") => self.set_spill(None),
-            ("spill", ms) => match number(ms.as_bytes()).filter(|&ms| ms <= SPILL_MAX_MS) {
+            ("spill", ms) => match number(ms.as_bytes()).filter(|&ms| ms <= DURATION_MAX_MS) {
                 Some(ms) => self.set_spill(Some(ms)),
-                None => return Err(format!("spill is 0 to {SPILL_MAX_MS} milliseconds or none")),
+                None => return Err(format!("spill is 0 to {DURATION_MAX_MS} ms, or none")),
             },
             _ => return Err(format!("a queue has no policy {name}")),
         }
@@ -98,9 +99,6 @@ impl fmt::Display for Policy {
         }
     }
 }
-
-/// The longest `spill=`: a day, in milliseconds.
-pub const SPILL_MAX_MS: u64 = 86_400_000;
 
 /// Tasks by state; what has ended with a result is counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,9 +169,9 @@ pub(super) struct Class {
     pub(super) listed: Option<(u64, TaskId)>,
     /// Keyed: the lines by owner's name.
     pub(super) owners: BTreeMap<u32, Line>,
-    /// Keyed, with spill: the tasks that have owners, by when they came into their lines.
-    pub(super) spill: BTreeSet<(u64, Place)>,
-    /// Keyed: when the earliest timer for the first of `spill` goes off.
+    /// Keyed: the tasks in the order in which they came into their owners' lines, and since when.
+    pub(super) spill: VecDeque<(u64, Place)>,
+    /// Keyed: when a timer is set for the first of `spill`, in monotonic microseconds.
     pub(super) spill_timer: Option<u64>,
     /// Lines whose tasks are to be put where they belong now, in slices.
     pub(super) unsorted: Vec<Line>,
@@ -242,7 +240,7 @@ impl Queues {
             line: Line::default(),
             listed: None,
             owners: BTreeMap::new(),
-            spill: BTreeSet::new(),
+            spill: VecDeque::new(),
             spill_timer: None,
             unsorted: Vec::new(),
             members: None,

@@ -7,7 +7,7 @@ use crate::core::timers::Reason;
 use crate::core::workers::Worker;
 use crate::core::{Core, Effects, Now};
 use crate::cost::Figures;
-use crate::frame::{Word, Words, number};
+use crate::frame::{Word, Words, decode, number};
 use crate::message::Submit;
 use crate::record::{self, StateLine};
 use crate::task::{State, TaskId};
@@ -33,10 +33,10 @@ impl Core {
         if let Some(line) = line {
             self.restore_line(&mut task, line)?;
         }
-        if let Some(unique) = submit.unique
+        if let Some(unique) = submit.unique()
             && !task.state().is_end()
         {
-            let name = (self.queues.class(class).queue, Box::from(submit.text(unique)));
+            let name = (self.queues.class(class).queue, unique);
             self.holds.insert(name, Hold { id, until_ms: None });
         }
         self.last = self.last.max(id);
@@ -54,9 +54,6 @@ impl Core {
         }
         if let Some(error) = &line.error {
             task.more().error.clone_from(error);
-        }
-        if task.suspected >= super::finish::SUSPECTED {
-            task.more().isolated = true;
         }
         let reason = line.reason.as_deref().map(reason_word).transpose()?;
         if let Some(reason) = reason {
@@ -135,8 +132,9 @@ impl Core {
         let until_ms = record::option(line, "until").and_then(|until| number(until.as_bytes()));
         let (Some(id), Some(until_ms)) = (id, until_ms) else { return Err(format!("{line:?}")) };
         let queue = self.queue_by_name(queue).ok_or("too many queues")?;
-        let name = (queue, Box::from(unique));
-        self.unholds.insert((until_ms, queue, Box::from(unique)));
+        let unique = decode(unique).ok_or(format!("{unique:?}"))?;
+        let name: (u32, Box<str>) = (queue, unique.into());
+        self.unholds.insert((until_ms, queue, name.1.clone()));
         self.timers.at_wall(until_ms, Reason::Unhold);
         // A task that was brought back has the value again, whichever record comes first.
         self.holds.entry(name).or_insert(Hold { id, until_ms: Some(until_ms) });
@@ -194,6 +192,9 @@ impl Core {
                     self.timers.at_mono(self.now.mono_us, Reason::LeaseLimit(id, attempt));
                 }
                 self.workers.refresh(worker);
+                if self.tasks.at(slot).is_isolated() && self.isolation.current.is_none() {
+                    self.reserve(id, worker);
+                }
             }
             Phase::Dead { .. } => self.count(class, State::Dead),
             Phase::Cancelled { at_ms } => {

@@ -46,8 +46,8 @@ impl Core {
             return fx.refuse_busy(peer, 60_000, "too many queues or kinds");
         };
         let queue = self.queues.class(class).queue;
-        if let Some(unique) = submit.unique {
-            let name = (queue, Box::from(submit.text(unique)));
+        if let Some(unique) = submit.unique() {
+            let name = (queue, unique);
             if let Some(held) = self.holds.get(&name).copied() {
                 return self.on_duplicate(peer, held, submit.watch, fx);
             }

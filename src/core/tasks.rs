@@ -39,6 +39,9 @@ pub(super) struct Task {
     pub(super) more: Option<Box<More>>,
 }
 
+/// Losses in a row that look like crashes, after which a task runs alone.
+const SUSPECTED: u8 = 2;
+
 const _: () = assert!(size_of::<Task>() <= 112, "a million tasks wait in memory");
 
 /// Where a task stands, with what belongs to that.
@@ -90,8 +93,6 @@ pub(super) struct More {
     pub(super) history: String,
     /// The last error, cut.
     pub(super) error: String,
-    /// It waits for a worker of its own.
-    pub(super) isolated: bool,
     /// Runs whose end was decided without their worker, and which it has not answered.
     pub(super) unanswered: u16,
 }
@@ -112,7 +113,6 @@ impl Default for More {
             reason: "",
             history: String::new(),
             error: String::new(),
-            isolated: false,
             unanswered: 0,
         }
     }
@@ -126,7 +126,7 @@ impl More {
             max_run_ms: submit.max_run_ms,
             backoff_ms: submit.backoff_ms,
             result_ttl_ms: submit.result_ttl_ms,
-            unique: submit.unique.map(|unique| submit.text(unique).into()),
+            unique: submit.unique(),
             unique_for_ms: submit.unique_for_ms,
             ..Self::default()
         };
@@ -173,8 +173,9 @@ impl Task {
         self.more.as_ref().map_or(Submit::BACKOFF_MS, |more| more.backoff_ms)
     }
 
+    /// Whether it runs alone, on a worker emptied for it.
     pub(super) fn is_isolated(&self) -> bool {
-        self.more.as_ref().is_some_and(|more| more.isolated)
+        self.suspected >= SUSPECTED
     }
 
     pub(super) fn expires_at_ms(&self) -> Option<u64> {

@@ -40,8 +40,8 @@ pub(super) struct Worker {
     pub(super) pool: Option<(u32, u32)>,
     /// Slots of the task table.
     pub(super) leases: Vec<u32>,
-    /// Leases that were ended without the worker, and that it has not answered.
-    pub(super) unanswered: BTreeSet<(TaskId, Attempt)>,
+    /// Leases that were ended without the worker and that it has not answered, and why.
+    pub(super) unanswered: BTreeMap<(TaskId, Attempt), &'static str>,
     /// Takes nothing new: drained, superseded, or leaving.
     pub(super) draining: bool,
     /// A newer session bears its name.
@@ -70,7 +70,7 @@ impl Worker {
             peer: None,
             pool: None,
             leases: Vec::new(),
-            unanswered: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
             draining: false,
             superseded: false,
             reserved: None,
@@ -84,6 +84,11 @@ impl Worker {
     /// Slots in use, those of unanswered leases included.
     pub(super) fn busy(&self) -> usize {
         self.leases.len() + self.unanswered.len()
+    }
+
+    /// Whether a run of a task goes on here whose lease has ended.
+    pub(super) fn runs_unanswered(&self, id: TaskId) -> bool {
+        self.unanswered.range((id, 0)..=(id, Attempt::MAX)).next().is_some()
     }
 
     /// Whether it can be given a task now.
@@ -309,13 +314,13 @@ impl Pool {
     }
 
     /// The queue whose turn it is. A pass only grows, so the listed ones are brought up to date when
-    /// they come first.
+    /// they come first, unless no other queue is there to come before.
     pub(super) fn first_queue(&mut self, pass_of: impl Fn(u32) -> u64) -> Option<(u64, u32)> {
         loop {
             let (listed, queue) = self.passes.first().copied()?;
             let pass = pass_of(queue);
-            if pass <= listed {
-                return Some((listed, queue));
+            if pass <= listed || self.passes.len() == 1 {
+                return Some((pass, queue));
             }
             self.passes.remove(&(listed, queue));
             self.passes.insert((pass, queue));

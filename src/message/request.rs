@@ -231,6 +231,12 @@ impl Submit {
         slice.of(&self.frame)
     }
 
+    /// The value of `unique=`, decoded: two spellings of one value are the same.
+    pub fn unique(&self) -> Option<Box<str>> {
+        let spelled = self.text(self.unique?);
+        Some(crate::frame::decode(spelled).map_or_else(|| spelled.into(), |value| value.into()))
+    }
+
     /// The kind's name.
     pub fn kind(&self) -> &str {
         self.text(self.kind)

@@ -23,6 +23,10 @@ impl Limits {
     /// scheduler buffer more.
     pub const GREETING: Self = Self { header: HEADER_MAX, payload: None };
 
+    /// What a peer takes from the scheduler that it dialled. Answers to queries may be larger than the
+    /// payloads that the scheduler takes.
+    pub const ANSWERS: Self = Self { header: HEADER_MAX, payload: Some(PAYLOAD_MAX) };
+
     /// After HELLO.
     pub const fn session(payload: u64) -> Self {
         Self { header: HEADER_MAX, payload: Some(payload) }

@@ -30,7 +30,7 @@ pub use answer::{Answer, read_frame};
 pub use ask::{Attempts, Submission, put_done, put_hello, put_request};
 pub use codec::{Codec, Limits, Violation};
 pub use hello::greet;
-pub use parse::{Parsed, parse_request};
+pub use parse::{Parsed, announced_result, parse_request};
 pub use render::{Terms, put_ping, put_refusal, render, render_stored};
 pub use submit::parse_submit;
 

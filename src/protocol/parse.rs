@@ -7,7 +7,7 @@ use crate::frame::Frame;
 use crate::message::{Code, Fail, Refusal, Request, Retry, TaskFilter};
 use crate::protocol::submit::{self, BACKOFF_MAX_MS, DURATION_MAX_MS};
 use crate::protocol::words::{Cursor, Given, bad, narrow};
-use crate::task::{State, TaskId};
+use crate::task::{Attempt, State, TaskId};
 
 /// The most slots of a worker.
 pub const SLOTS_MAX: u64 = 65_535;
@@ -63,6 +63,18 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         _ => Err(Refusal::new(Code::UnknownVerb, "no such verb; verbs are in upper case")),
     };
     request.map_or_else(Parsed::Refuse, Parsed::Request)
+}
+
+/// The lease whose result is announced by a DONE at the start of these bytes, its header at least.
+///
+/// For a result over the limit: its frame never gets whole, and its task must not run again.
+pub fn announced_result(bytes: &[u8]) -> Option<(TaskId, Attempt)> {
+    let end = memchr::memchr(b'\n', bytes)?;
+    let mut words = Cursor::of(bytes.get(..end)?);
+    match words.verb() {
+        b"DONE" => Some((words.id().ok()?, words.attempt().ok()?)),
+        _ => None,
+    }
 }
 
 fn done(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {

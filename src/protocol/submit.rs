@@ -129,6 +129,6 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
 }
 
 /// The latest time that a task identifier can express, in Unix milliseconds.
-fn at_max_ms() -> u64 {
+pub fn at_max_ms() -> u64 {
     TaskId::from_bits(u64::MAX).wall_ms()
 }

@@ -92,7 +92,7 @@ pub struct Engine {
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// Frames of a pending turn beyond which no further event is taken until the store is free.
-const SENDS_MAX: usize = 1 << 16;
+const SENDS_MAX: usize = 1 << 14;
 
 impl Engine {
     /// An engine around a core, with the limit that it tells peers.
@@ -149,6 +149,11 @@ impl Engine {
         }
         self.committing = true;
         Some(std::mem::replace(&mut self.pending, self.spare.take().unwrap_or_default()))
+    }
+
+    /// Whether a turn is in the store's hands.
+    pub fn is_committing(&self) -> bool {
+        self.committing
     }
 
     /// Hands the frames of a turn over, now that its batch is durable.

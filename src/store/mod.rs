@@ -5,11 +5,65 @@
 //! the store finds it out first, by sending the identical batch again.
 
 use std::fmt;
+use std::path::Path;
 
 use bytes::Bytes;
 
 use crate::record::{Batch, Record};
 use crate::task::TaskId;
+
+pub mod disk;
+pub mod memory;
+pub mod redis;
+
+/// Bytes of results that are kept unless told otherwise: 1 GiB.
+pub const RESULT_CAP: u64 = 1 << 30;
+
+/// What a store may be told beside where it is.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of results to keep; beyond, the oldest are forgotten first.
+    pub result_cap: u64,
+    /// Disk: go on with a database that had to be repaired, rather than refuse it.
+    pub accept_repair: bool,
+    /// Redis: who holds the shard, as [`redis::Options::holder`]. Empty by default, which no Redis
+    /// is opened with.
+    pub holder: String,
+    /// Redis: use one without an append-only file.
+    pub allow_unsafe: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (holder, allow_unsafe) = (String::new(), false);
+        Self { result_cap: RESULT_CAP, accept_repair: false, holder, allow_unsafe }
+    }
+}
+
+/// Opens the store that a URL names: `memory:`, `file:DIRECTORY` or `redis://HOST`.
+///
+/// # Errors
+///
+/// [`Error`]; a URL of no known form is [`Error::Unavailable`].
+pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Error> {
+    match url.split_once(':') {
+        Some(("memory", "")) => Ok(Box::new(memory::Memory::new(options.result_cap))),
+        Some(("file", dir)) if !dir.is_empty() => {
+            Ok(Box::new(disk::Disk::open(Path::new(dir), options)?))
+        }
+        Some((scheme, _)) if redis::is_scheme(scheme) => {
+            let told = redis::Options {
+                allow_unsafe: options.allow_unsafe,
+                result_bytes_max: options.result_cap,
+                ..redis::Options::new(url, options.holder.as_str())
+            };
+            Ok(Box::new(redis::Redis::new(told)?))
+        }
+        _ => Err(Error::Unavailable(format!(
+            "{url:?} names no store: give memory:, file:DIRECTORY or redis://HOST"
+        ))),
+    }
+}
 
 /// Keeps records.
 pub trait Store: Send {

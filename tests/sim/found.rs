@@ -54,7 +54,9 @@ impl Stage {
             let mut out = BytesMut::new();
             match &send.what {
                 What::Reply(reply) => render(reply, &effects.batch.text, &terms, &mut out),
-                What::Lookup { id, ask } => out.extend_from_slice(format!("{id} {ask:?}").as_bytes()),
+                What::Lookup { id, ask } => {
+                    out.extend_from_slice(format!("{id} {ask:?}").as_bytes())
+                }
             }
             let text = String::from_utf8_lossy(&out);
             said.push(format!("{}: {}", send.to.index, text.lines().next().unwrap_or("close")));
@@ -81,10 +83,7 @@ impl Stage {
 
     /// Time passes.
     fn pass(&mut self, ms: u64) -> Vec<String> {
-        self.now = Now {
-            mono_us: self.now.mono_us + ms * 1000,
-            wall_ms: self.now.wall_ms + ms,
-        };
+        self.now = Now { mono_us: self.now.mono_us + ms * 1000, wall_ms: self.now.wall_ms + ms };
         self.happen(Event::Due)
     }
 

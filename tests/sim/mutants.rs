@@ -85,7 +85,8 @@ pub(crate) fn spoil_batch(net: &mut Net, rows: &Rows, batch: &Batch) -> Option<B
         Mutant::ForgedResult => {
             let end = batch.writes.iter().position(|write| matches!(write, Write::End { .. }))?;
             let Write::End { id, frame, until_ms } = batch.writes[end] else { return None };
-            let forged = String::from_utf8_lossy(batch.slice(frame)).replace("result of", "RESULT OF");
+            let forged =
+                String::from_utf8_lossy(batch.slice(frame)).replace("result of", "RESULT OF");
             let frame = add(&mut spoilt, forged.as_bytes());
             spoilt.writes[end] = Write::End { id, frame, until_ms };
         }

@@ -305,7 +305,8 @@ impl Scheduler {
             net.after(us, Happening::Beat { life: self.life, peer });
         }
         let fresh = SessionId(u128::from(net.dice.bits()) << 64 | u128::from(net.dice.bits()));
-        let credential = hello.token.as_ref().map_or(0, |token| u32::try_from(token.len()).unwrap());
+        let credential =
+            hello.token.as_ref().map_or(0, |token| u32::try_from(token.len()).unwrap());
         let hello = Box::new(hello);
         self.inform(net, Event::Joined { peer, hello, fresh, credential });
     }
@@ -456,7 +457,8 @@ impl Scheduler {
             return;
         };
         disk.wall_ms = net.wall_ms();
-        let before = (flight.applications > 0 || flight.spoilt.is_some()).then(|| disk.rows.clone());
+        let before =
+            (flight.applications > 0 || flight.spoilt.is_some()).then(|| disk.rows.clone());
         flight.turn.commit(disk).expect("this store has no errors to tell");
         flight.applications += 1;
         if let Some(mut before) = before {

@@ -87,14 +87,17 @@ impl Rows {
             }),
             Group::Buried => (self.buried.iter())
                 .try_for_each(|(&id, (frame, line))| each(Record::Buried { id, frame, line })),
-            Group::Holds => (self.holds.iter())
-                .try_for_each(|(name, line)| each(Record::Hold { name, line })),
-            Group::Queues => (self.queues.iter())
-                .try_for_each(|(name, line)| each(Record::Queue { name, line })),
+            Group::Holds => {
+                (self.holds.iter()).try_for_each(|(name, line)| each(Record::Hold { name, line }))
+            }
+            Group::Queues => {
+                (self.queues.iter()).try_for_each(|(name, line)| each(Record::Queue { name, line }))
+            }
             Group::Workers => (self.workers.iter())
                 .try_for_each(|(name, line)| each(Record::Worker { name, line })),
-            Group::Stats => (self.stats.iter())
-                .try_for_each(|(name, line)| each(Record::Stats { name, line })),
+            Group::Stats => {
+                (self.stats.iter()).try_for_each(|(name, line)| each(Record::Stats { name, line }))
+            }
         }
     }
 }

@@ -112,7 +112,11 @@ impl Auditor {
             "failed" | "timeout" | "max-run" | "result-too-large" => 0,
             _ => task.suspected + u32::from(crashed),
         };
-        require!("I19", line.suspected == suspected, "task {id}: {line:?}, not {suspected} crashes");
+        require!(
+            "I19",
+            line.suspected == suspected,
+            "task {id}: {line:?}, not {suspected} crashes"
+        );
     }
 
     /// The backoff is between half and all of `base × 2^(used − 1)`, at most an hour.
@@ -245,7 +249,11 @@ impl Auditor {
         };
         let (session, attempt) = (*session, task.attempt);
         let current = result.attempt == attempt && result.worker == Some(worker);
-        require!("I11", current, "task {id} is done by {result:?}, leased as {attempt} by {worker}");
+        require!(
+            "I11",
+            current,
+            "task {id} is done by {result:?}, leased as {attempt} by {worker}"
+        );
         let said = self.said.get(&(id, attempt)).cloned().unwrap_or_default();
         let done = |said: &Said| matches!(said.what, What::Done(_));
         let any = said.iter().any(|said| done(said) && said.session == Some(session));

@@ -73,12 +73,30 @@ pub(super) struct Conn {
 #[derive(Debug, Clone)]
 pub(super) enum Asked {
     Hello,
-    Submit { submit: Box<Submit>, holder_from: BTreeMap<TaskId, usize> },
-    Get { id: TaskId, from: usize },
-    Watch { id: TaskId, from: usize },
-    Cancel { id: TaskId, from: usize },
-    Retry { id: TaskId, from: usize },
-    Answer { id: TaskId, attempt: Attempt },
+    Submit {
+        submit: Box<Submit>,
+        holder_from: BTreeMap<TaskId, usize>,
+    },
+    Get {
+        id: TaskId,
+        from: usize,
+    },
+    Watch {
+        id: TaskId,
+        from: usize,
+    },
+    Cancel {
+        id: TaskId,
+        from: usize,
+    },
+    Retry {
+        id: TaskId,
+        from: usize,
+    },
+    Answer {
+        id: TaskId,
+        attempt: Attempt,
+    },
     Plain,
     Json,
     /// OK, or that there is no such thing.
@@ -118,6 +136,12 @@ impl Auditor {
             Event::Request { peer, request } => {
                 note!(net, "from {}.{}: {}", peer.index, peer.serial, short(request));
                 self.on_request(net, *peer, request);
+            }
+            Event::Refused { peer, refusal } => {
+                note!(net, "refused: {}.{} {refusal:?}", peer.index, peer.serial);
+                if refusal.code.severity() == ganger::message::Severity::Close {
+                    self.on_left(net, *peer, false);
+                }
             }
             Event::Oversized { peer, id, attempt } => {
                 let session = self.session_of(*peer);

@@ -189,9 +189,10 @@ impl Auditor {
         );
         for id in &self.acked {
             let there = found.tasks.contains_key(id) || found.buried.contains_key(id);
-            let ended = self.tasks.get(id).is_some_and(|task| {
-                matches!(task.row, Row::Done { .. } | Row::Dropped)
-            });
+            let ended = self
+                .tasks
+                .get(id)
+                .is_some_and(|task| matches!(task.row, Row::Done { .. } | Row::Dropped));
             require!("I01", there || ended, "task {id} was acknowledged and is gone");
         }
         (self.life, self.life_us) = (life, net.now_us);

@@ -37,11 +37,24 @@ pub(super) struct Task {
 /// Where a task stands.
 #[derive(Debug, Clone)]
 pub(super) enum Row {
-    Waiting { due_ms: u64 },
-    Leased { session: SessionId, worker: String },
-    Done { until_ms: u64 },
-    Dead { reason: String, at_ms: u64 },
-    Cancelled { reason: String, at_ms: u64 },
+    Waiting {
+        due_ms: u64,
+    },
+    Leased {
+        session: SessionId,
+        worker: String,
+    },
+    Done {
+        until_ms: u64,
+    },
+    Dead {
+        reason: String,
+        at_ms: u64,
+    },
+    Cancelled {
+        reason: String,
+        at_ms: u64,
+    },
     /// Cancelled, and forgotten after its time.
     Dropped,
 }
@@ -175,7 +188,8 @@ impl Auditor {
         }
         if let Some((queue, unique)) = unique_of(&submit) {
             let hold = self.rows.holds.get(format!("{queue} {unique}").as_bytes());
-            let held = hold.and_then(|hold| hold_until(hold)).is_some_and(|ms| ms > window.wall_high);
+            let held =
+                hold.and_then(|hold| hold_until(hold)).is_some_and(|ms| ms > window.wall_high);
             require!("I04", !held, "task {id} has a unique value that is still held: {hold:?}");
         }
         let due_ms = match submit.start {
@@ -295,7 +309,11 @@ impl Auditor {
         require!("I09", fresh, "task {id} comes back with {line:?}");
         for other in self.unique_tasks(&task.submit) {
             let ended = other == id || self.tasks[&other].row.is_end();
-            require!("I04", ended, "task {id} comes back beside {other}, its unique value's holder");
+            require!(
+                "I04",
+                ended,
+                "task {id} comes back beside {other}, its unique value's holder"
+            );
         }
         let task = self.task_mut(id);
         (task.used, task.suspected, task.retried) = (0, 0, true);

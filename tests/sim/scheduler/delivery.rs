@@ -35,12 +35,7 @@ impl Outboxes for Buffers<'_> {
 
 impl Scheduler {
     /// Hands out the frames of a turn, all of them or, if the process dies meanwhile, some.
-    pub(super) fn deliver(
-        &mut self,
-        net: &mut Net,
-        audit: &mut Auditor,
-        turn: Turn,
-    ) -> Fate {
+    pub(super) fn deliver(&mut self, net: &mut Net, audit: &mut Auditor, turn: Turn) -> Fate {
         let now = self.now(net);
         let mut out =
             Buffers { sessions: &mut self.sessions, touched: Vec::new(), closed: Vec::new() };

@@ -128,8 +128,11 @@ impl Worker {
         let runs: Vec<Lease> = self.runs.keys().copied().collect();
         for lease in runs {
             if let Some(run) = self.runs.get_mut(&lease) {
-                run.outcome =
-                    if run.outcome == Outcome::Fail(Retry::No) { Outcome::Done } else { run.outcome };
+                run.outcome = if run.outcome == Outcome::Fail(Retry::No) {
+                    Outcome::Done
+                } else {
+                    run.outcome
+                };
                 if matches!(run.outcome, Outcome::Silence | Outcome::Death | Outcome::Oversized) {
                     run.outcome = Outcome::Done;
                 }

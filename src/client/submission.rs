@@ -1,0 +1,199 @@
+//! A task to be handed in.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use super::error::Error;
+use crate::message::{Code, Refusal, Start};
+use crate::protocol::{self, Attempts};
+
+/// A task to be handed in: what it is, what to work on, and how to treat it.
+///
+/// What is not set is left to the scheduler. Values out of range are refused by the scheduler, and
+/// texts that no frame can hold by the library, when the task is submitted.
+///
+/// ```
+/// use std::time::Duration;
+/// use ganger::client::Submission;
+///
+/// let thumbnail = Submission::new("resize", "photo-17.jpg 200x200")
+///     .queue("photos")
+///     .key("user-42")
+///     .expires(Duration::from_secs(3600))
+///     .attempts(3)
+///     .unique("photo-17");
+/// # let _ = thumbnail;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a submission does nothing until it is submitted"]
+pub struct Submission {
+    kind: Cow<'static, str>,
+    payload: Bytes,
+    queue: Option<Cow<'static, str>>,
+    key: Option<Cow<'static, str>>,
+    unique: Option<Cow<'static, str>>,
+    trace: Option<Cow<'static, str>>,
+    start: Start,
+    expires_ms: Option<u64>,
+    timeout_ms: Option<u64>,
+    max_run_ms: Option<u64>,
+    attempts: Option<Attempts>,
+    backoff_ms: Option<u64>,
+    unique_for_ms: Option<u64>,
+    result_ttl_ms: Option<u64>,
+}
+
+impl Submission {
+    /// A task of a kind, with the bytes that its worker gets.
+    pub fn new(kind: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
+        Self {
+            kind: kind.into(),
+            payload: payload.into(),
+            queue: None,
+            key: None,
+            unique: None,
+            trace: None,
+            start: Start::Now,
+            expires_ms: None,
+            timeout_ms: None,
+            max_run_ms: None,
+            attempts: None,
+            backoff_ms: None,
+            unique_for_ms: None,
+            result_ttl_ms: None,
+        }
+    }
+
+    /// The same task with other bytes to work on.
+    pub fn with_payload(mut self, payload: impl Into<Bytes>) -> Self {
+        self.payload = payload.into();
+        self
+    }
+
+    /// The queue it waits in; `default` if none is named.
+    pub fn queue(mut self, queue: impl Into<Cow<'static, str>>) -> Self {
+        self.queue = Some(queue.into());
+        self
+    }
+
+    /// What it belongs to: tasks of one key go to one worker if their queue routes by key. 1 to 256
+    /// bytes.
+    pub fn key(mut self, key: impl Into<Cow<'static, str>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Does not start before this long after its submission.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.start = Start::Delay(ms(delay));
+        self
+    }
+
+    /// Does not start before this time. Takes the place of a delay.
+    pub fn at(mut self, at: SystemTime) -> Self {
+        self.start = Start::At(ms(at.duration_since(UNIX_EPOCH).unwrap_or_default()));
+        self
+    }
+
+    /// Is cancelled this long after its submission if no worker has begun it by then.
+    pub fn expires(mut self, after: Duration) -> Self {
+        self.expires_ms = Some(ms(after));
+        self
+    }
+
+    /// An attempt fails if it brings neither an answer nor a sign of progress for this long.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout_ms = Some(ms(timeout));
+        self
+    }
+
+    /// An attempt fails if it takes longer than this, whatever its progress.
+    pub fn max_run(mut self, max_run: Duration) -> Self {
+        self.max_run_ms = Some(ms(max_run));
+        self
+    }
+
+    /// It is dead after so many failures, timeouts and losses: 1 to 1000.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = Some(Attempts::AtMost(attempts));
+        self
+    }
+
+    /// It is tried again however often it fails.
+    pub fn attempts_unlimited(mut self) -> Self {
+        self.attempts = Some(Attempts::Unlimited);
+        self
+    }
+
+    /// The pause after the first failure; it doubles with each one.
+    pub fn backoff(mut self, backoff: Duration) -> Self {
+        self.backoff_ms = Some(ms(backoff));
+        self
+    }
+
+    /// At most one unended task of the queue bears this text (1 to 256 bytes): a second submission
+    /// gets the task that is there. Only a submission with it can be sent again safely, and is, when
+    /// the connection is lost before the answer.
+    pub fn unique(mut self, unique: impl Into<Cow<'static, str>>) -> Self {
+        self.unique = Some(unique.into());
+        self
+    }
+
+    /// How long the `unique` text stays taken after the task's end. Needs [`Submission::unique`].
+    pub fn unique_for(mut self, unique_for: Duration) -> Self {
+        self.unique_for_ms = Some(ms(unique_for));
+        self
+    }
+
+    /// How long the result is kept; zero keeps none, and only those who watch then get it.
+    pub fn result_ttl(mut self, result_ttl: Duration) -> Self {
+        self.result_ttl_ms = Some(ms(result_ttl));
+        self
+    }
+
+    /// A text for tracing that the worker gets to see, 1 to 256 bytes.
+    pub fn trace(mut self, trace: impl Into<Cow<'static, str>>) -> Self {
+        self.trace = Some(trace.into());
+        self
+    }
+
+    /// Whether sending it twice is no worse than sending it once.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.unique.is_some()
+    }
+
+    /// Appends the SUBMIT frame, or nothing.
+    pub(super) fn put(&self, watch: bool, max: u64, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.payload.len() as u64 > max {
+            let length = self.payload.len();
+            let text = format!("a payload of {length} bytes is over the limit of {max}");
+            return Err(Refusal::new(Code::TooLarge, text).into());
+        }
+        let spelled = protocol::Submission {
+            kind: &self.kind,
+            queue: self.queue.as_deref(),
+            key: self.key.as_deref(),
+            start: self.start,
+            expires_ms: self.expires_ms,
+            timeout_ms: self.timeout_ms,
+            max_run_ms: self.max_run_ms,
+            attempts: self.attempts,
+            backoff_ms: self.backoff_ms,
+            unique: self.unique.as_deref(),
+            unique_for_ms: self.unique_for_ms,
+            result_ttl_ms: self.result_ttl_ms,
+            watch,
+            trace: self.trace.as_deref(),
+            payload: &self.payload,
+        };
+        out.reserve(self.payload.len() + 128);
+        spelled.put(out).map_err(Error::from)
+    }
+}
+
+/// Whole milliseconds, rounded up, so that no positive duration becomes zero.
+pub(super) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,145 @@
+//! Accepts connections, up to the limits.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::core::Event;
+use crate::message::{Code, Refusal};
+use crate::protocol::put_refusal;
+use crate::server::directory::Directory;
+use crate::server::outbox::Outbox;
+use crate::server::session::{Shared, serve};
+
+/// Connections from one address that is not this machine's own.
+const PER_ADDRESS: usize = 1000;
+
+/// Pause after the system had no room for another connection.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// A connection of which nothing was heard is probed after this time.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Sent bytes that stay unacknowledged for so long end a connection.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What bounds the connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Connections at once.
+    pub(super) connections: usize,
+    /// Bytes that may wait for one peer.
+    pub(super) outbox: usize,
+}
+
+type Addresses = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+
+/// Accepts until it is dropped.
+pub(super) async fn accept(
+    listener: TcpListener,
+    directory: Arc<Directory>,
+    shared: Arc<Shared>,
+    bounds: Bounds,
+) {
+    let addresses = Addresses::default();
+    let mut reported = false;
+    loop {
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_the_peer(&error) => continue,
+            Err(error) => {
+                if !reported {
+                    tracing::warn!(%error, "no further connection can be accepted; trying again");
+                }
+                reported = true;
+                tokio::time::sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        reported = false;
+        let count = count(&addresses, from.ip(), 1);
+        if directory.len() >= bounds.connections
+            || (count > PER_ADDRESS && !from.ip().is_loopback())
+        {
+            turn_away(&stream, from);
+            self::count(&addresses, from.ip(), -1);
+            continue;
+        }
+        if let Err(error) = prepare(&stream) {
+            tracing::debug!(%error, %from, "a socket option was refused");
+        }
+        let stream = Arc::new(stream);
+        let outbox = Arc::new(Outbox::new(stream.clone(), bounds.outbox));
+        let peer = directory.add(outbox.clone());
+        let session = serve(stream, outbox, peer, shared.clone());
+        let (addresses, inbox) = (addresses.clone(), shared.inbox.clone());
+        tokio::spawn(async move {
+            if to_its_end(session).await.is_err() {
+                // A panic while serving a peer ends that peer's session, and no other.
+                tracing::error!(%from, "a session has panicked and is over");
+                let _ = inbox.send(Event::Left { peer }.into()).await;
+            }
+            self::count(&addresses, from.ip(), -1);
+        });
+    }
+}
+
+/// Runs a session; an error if it panicked.
+async fn to_its_end(session: impl Future<Output = ()>) -> Result<(), ()> {
+    let mut session = Box::pin(session);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| session.as_mut().poll(context)));
+        polled.map_or(Poll::Ready(Err(())), |polled| polled.map(Ok))
+    })
+    .await
+}
+
+/// Whether only the connection that was being accepted is gone.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | BrokenPipe)
+        || error.raw_os_error() == Some(71) // EPROTO
+}
+
+fn count(addresses: &Addresses, address: IpAddr, change: isize) -> usize {
+    let mut addresses = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = addresses.entry(address).or_insert(0);
+    *count = count.saturating_add_signed(change);
+    let now = *count;
+    if now == 0 {
+        addresses.remove(&address);
+    }
+    now
+}
+
+fn turn_away(stream: &TcpStream, from: SocketAddr) {
+    tracing::debug!(%from, "turned away: too many connections");
+    let refusal = Refusal {
+        retry_ms: Some(1000),
+        ..Refusal::new(Code::TooManyConnections, "the scheduler has no room for a connection")
+    };
+    let mut out = bytes::BytesMut::new();
+    put_refusal(&refusal, &mut out);
+    // If the peer does not take it, it sees the end all the same.
+    let _ = stream.try_write(&out);
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}

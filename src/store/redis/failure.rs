@@ -1,0 +1,77 @@
+//! What can go wrong between a request and its reply, sorted by what must be done about it.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::store::Error;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing happened, Redis says: to be tried again after a pause.
+    NotDone(String),
+    /// Nothing happened, and a person has to change something: to be tried again, slowly.
+    Refused(String),
+    /// Nothing happened: Redis does not know the script.
+    NoScript,
+    /// Whether it happened is not known: to be asked again on another connection.
+    Unknown(String),
+    /// Not to be tried again.
+    Halt(Error),
+}
+
+impl Failure {
+    /// A reply that no request of ours can have.
+    pub(super) fn garbled(reply: impl std::fmt::Debug) -> Self {
+        let mut text = format!("{reply:?}");
+        if let Some((cut, _)) = text.char_indices().nth(200) {
+            text.truncate(cut);
+        }
+        Self::Unknown(format!("a reply that does not fit the request: {text}"))
+    }
+
+    /// An error that came while a connection was being made: no request was sent yet.
+    pub(super) fn connecting(error: &RedisError) -> Self {
+        match Self::from(error) {
+            Self::Unknown(text) => Self::NotDone(text),
+            failure => failure,
+        }
+    }
+
+    /// Whether the connection may be used again.
+    pub(super) fn keeps_connection(&self) -> bool {
+        matches!(self, Self::NoScript)
+    }
+}
+
+impl From<&RedisError> for Failure {
+    fn from(error: &RedisError) -> Self {
+        let text = error.to_string();
+        let detail = error.detail().unwrap_or_default();
+        if detail.contains("user_script") {
+            // A command inside a script failed after the script had checked that none can.
+            return Self::Halt(Error::Corrupt(format!("a script failed half way: {text}")));
+        }
+        match error.kind() {
+            ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => Self::Refused(text),
+            ErrorKind::Server(kind) => match kind {
+                ServerErrorKind::NoScript => Self::NoScript,
+                ServerErrorKind::NoPerm => Self::Refused(text),
+                ServerErrorKind::BusyLoading
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::Moved
+                | ServerErrorKind::Ask
+                | ServerErrorKind::CrossSlot => Self::NotDone(text),
+                _ => Self::Unknown(text),
+            },
+            ErrorKind::Extension => match error.code() {
+                Some("NOAUTH" | "WRONGPASS") => Self::Refused(text),
+                Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS") => Self::NotDone(text),
+                _ => Self::Unknown(text),
+            },
+            _ => Self::Unknown(text),
+        }
+    }
+}

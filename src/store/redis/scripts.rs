@@ -1,0 +1,57 @@
+//! The scripts. Each file under `lua/` tells its KEYS, its ARGV and every reply at its head.
+
+use redis::Cmd;
+
+use super::connect::packed;
+
+/// A script and its name in Redis.
+pub(super) struct Script {
+    code: &'static str,
+    script: redis::Script,
+}
+
+impl Script {
+    /// Writes a batch, if the fence is ours and the batch is the next one.
+    pub(super) fn commit() -> Self {
+        Self::new(include_str!("lua/commit.lua"))
+    }
+
+    /// Takes the fence.
+    pub(super) fn acquire() -> Self {
+        Self::new(include_str!("lua/acquire.lua"))
+    }
+
+    /// Prolongs the lease, or gives it back.
+    pub(super) fn renew() -> Self {
+        Self::new(include_str!("lua/renew.lua"))
+    }
+
+    fn new(code: &'static str) -> Self {
+        Self { code, script: redis::Script::new(code) }
+    }
+
+    /// The packed command that makes Redis know it.
+    pub(super) fn load(&self) -> Vec<u8> {
+        packed("SCRIPT", &[b"LOAD", self.code.as_bytes()])
+    }
+
+    /// The beginning of its call: keys and arguments follow.
+    pub(super) fn call(&self, keys: usize) -> Cmd {
+        let mut call = Cmd::new();
+        call.arg("EVALSHA").arg(self.script.get_hash()).arg(keys);
+        call
+    }
+}
+
+/// All scripts.
+pub(super) struct Scripts {
+    pub(super) commit: Script,
+    pub(super) acquire: Script,
+    pub(super) renew: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self { commit: Script::commit(), acquire: Script::acquire(), renew: Script::renew() }
+    }
+}

@@ -1,0 +1,22 @@
+//! Stores: one suite that every backend passes, and what each promises beyond it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
+mod conformance;
+mod crash;
+mod damage;
+mod disk;
+mod history;
+mod memory;
+mod model;
+mod redis;
+mod redis_faults;
+mod redis_forgets;
+mod redis_lease;
+mod redis_state;
+mod storage;
+mod workload;

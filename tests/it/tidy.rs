@@ -1,0 +1,118 @@
+//! The repository keeps its own rules: who imports whom, how long files are, what is left in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The most lines of a file of `src`.
+const LINES_MAX: usize = 500;
+
+/// The modules in order: each uses only those before it.
+const ORDER: [&str; 11] = [
+    "task", "frame", "route", "cost", "record", "message", "protocol", "core", "store", "server",
+    "client",
+];
+
+/// Exceptions to the order, each with its reason.
+const ALLOWED: [(&str, &str); 2] = [
+    // A reply may be a slice of the batch that the store is given.
+    ("message", "record"),
+    // Records are spelled from the messages that they keep.
+    ("record", "message"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("UTF-8");
+                found.push((path.strip_prefix(root()).expect("below the root").into(), text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The module of `src` that a file belongs to.
+fn module(path: &Path) -> String {
+    let part = path.components().nth(1).expect("below src").as_os_str().to_string_lossy();
+    part.trim_end_matches(".rs").to_owned()
+}
+
+#[test]
+fn modules_use_only_those_before_them() {
+    let place = |module: &str| ORDER.iter().position(|name| *name == module);
+    for (path, text) in sources("src") {
+        let Some(its) = place(&module(&path)) else { continue };
+        for line in text.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
+            for used in line.split("crate::").skip(1) {
+                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                let used = used.unwrap_or_default();
+                let allowed = ALLOWED.contains(&(&module(&path), used));
+                assert!(
+                    place(used).is_none_or(|used| used <= its) || allowed,
+                    "{} uses {used}, which stands above it: {line}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pure_modules_stay_pure() {
+    let impure = ["tokio", "std::time::Instant", "std::time::SystemTime", "std::net", "std::fs"];
+    for (path, text) in sources("src") {
+        if !["core", "route", "cost"].contains(&module(&path).as_str()) {
+            continue;
+        }
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in impure {
+                assert!(!line.contains(word), "{} names {word}: {line}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_hold_one_idea() {
+    for (path, text) in sources("src") {
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_to_be_done_later() {
+    // Spelled in pieces, so that this file does not find itself.
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), "unimplemented!"];
+    for (path, text) in sources("src").into_iter().chain(sources("tests")) {
+        for word in words {
+            assert!(!text.contains(word), "{} holds {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn lines_end_without_spaces() {
+    for (path, text) in sources("src").into_iter().chain(sources("tests")) {
+        for (number, line) in (1..).zip(text.lines()) {
+            assert!(line == line.trim_end(), "{}:{number} ends in a space", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_changelog_has_a_place_for_what_comes() {
+    let text = fs::read_to_string(root().join("CHANGELOG.md")).expect("a changelog");
+    assert!(text.contains("\n## Unreleased\n"), "there is no section Unreleased");
+}
