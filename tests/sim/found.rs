@@ -217,3 +217,39 @@ fn a_run_goes_on_over_a_restart() {
     assert!(!has(&stage.pass(18_000), "CANCEL"));
     assert!(has(&stage.pass(1_000), &format!("CANCEL {task} 1 reason=max-run")));
 }
+
+/// The timer of a keyed line stood for its first task alone: when its owner took that, after its
+/// time, nobody looked at those behind it any more.
+#[test]
+fn the_next_task_spills_when_its_owner_took_the_one_before() {
+    let mut stage = Stage::new();
+    stage.join(1, "client");
+    stage.tell(1, "QUEUE default route=hash spill=1000");
+    stage.join(2, "worker name=a kinds=*");
+    stage.join(3, "worker name=b kinds=*");
+    // Keys of the first and of the second, as they show when both are free.
+    let mut own = [Vec::new(), Vec::new()];
+    for key in 0..40 {
+        let id = id_of(&stage.tell(1, &format!("SUBMIT resize key={key}")));
+        let owner = [2, 3].into_iter().find(|index| {
+            has(&stage.said, &format!("{index}: TASK {id} 1"))
+        });
+        let owner = owner.expect("it is free");
+        own[owner as usize - 2].push(key);
+        stage.tell(owner, &format!("DONE {id} 1"));
+    }
+    let mut submit = |stage: &mut Stage, owner: usize| {
+        let key = own[owner].pop().expect("a few are each's");
+        id_of(&stage.tell(1, &format!("SUBMIT resize key={key}")))
+    };
+    let (a, b) = (submit(&mut stage, 0), submit(&mut stage, 1));
+    let second = submit(&mut stage, 0);
+    stage.pass(900);
+    let third = submit(&mut stage, 0);
+    stage.pass(200);
+    assert!(has(&stage.tell(2, &format!("DONE {a} 1")), &format!("TASK {second} 1")));
+    assert!(!has(&stage.tell(3, &format!("DONE {b} 1")), "TASK"));
+    let due_us = stage.core.next_deadline().mono_us.expect("something waits");
+    assert!(due_us <= stage.now.mono_us + 800_000);
+    assert!(has(&stage.pass(800), &format!("3: TASK {third} 1")));
+}

@@ -338,6 +338,10 @@ impl Scheduler {
 
     /// A turn: what has arrived, then what is due, then the store.
     pub(crate) fn turn(&mut self, net: &mut Net, audit: &mut Auditor, disk: &mut Disk) -> Fate {
+        if self.wake_us.is_none_or(|wake_us| wake_us > net.now_us) {
+            // An alarm that was set for a later time before this one.
+            return Fate::Lives;
+        }
         self.wake_us = None;
         let now = self.now(net);
         audit.clock(net.now_us, net.wall_ms());

@@ -90,7 +90,7 @@ impl World {
         while self.net.now_us < end_us && !self.is_drained() {
             self.step();
         }
-        note!(self.net, "{}", self.audit.tally());
+        note!(self.net, "drained after {} steps: {}", self.steps, self.audit.tally());
         self.audit.settled(&self.net);
         self.desert();
     }
@@ -139,6 +139,7 @@ impl World {
         }
         let scheduler = self.scheduler.as_mut().expect("nothing stops it any more");
         let now = scheduler.now(&self.net);
+        note!(self.net, "deserted after {} steps", self.steps);
         self.audit.deserted(scheduler.core_mut(), now);
     }
 

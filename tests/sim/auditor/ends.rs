@@ -128,7 +128,8 @@ impl Auditor {
     }
 
     /// Whether a limit of the current lease may be over. Its clock cannot have begun before the
-    /// turn of the lease, nor (`timeout=`) before the last PROGRESS or a start of the scheduler.
+    /// turn of the lease, nor (`timeout=`) before the last PROGRESS or, after a start of the
+    /// scheduler, before the session was back; before that no limit ends a lease at all.
     fn time_is_over(&self, id: TaskId, window: Window, end: &str) -> bool {
         let task = self.task(id);
         let lease = &task.leases[&task.attempt];
@@ -143,8 +144,13 @@ impl Auditor {
         };
         let Some(limit_ms) = limit_ms else { return false };
         let restarted = lease.from_us < self.life_us;
+        let held = &self.sessions[&lease.session];
+        if restarted && held.life != self.life && !held.superseded {
+            return false;
+        }
+        let back_us = if restarted { held.back_us.max(self.life_us) } else { 0 };
         let from_us = match end {
-            "timeout" => progress.chain([lease.from_us, self.life_us]).max().unwrap_or(0),
+            "timeout" => progress.chain([lease.from_us, back_us]).max().unwrap_or(0),
             // Over a restart only the wall clock tells how long a run lasts, and it may be set.
             _ if restarted => return true,
             _ => lease.from_us,

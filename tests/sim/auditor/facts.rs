@@ -20,8 +20,9 @@ pub(super) struct Session {
     pub(super) slots: BTreeSet<u32>,
     /// Its entry as it was last committed.
     pub(super) entry: Option<Entry>,
-    /// The life of the scheduler in which it was last seen joining.
+    /// The life of the scheduler in which it was last seen joining, and when.
     pub(super) life: u32,
+    pub(super) back_us: u64,
     /// The connection on which it was welcomed, until that ended.
     pub(super) conn: Option<Peer>,
     /// When that ended.

@@ -141,7 +141,7 @@ impl Auditor {
                 self.on_revive(id, &line(text));
             }
             Write::Drop { id } => self.on_drop(id, window),
-            Write::Worker { name, line } => self.on_worker(&bytes(name), &bytes(line)),
+            Write::Worker { name, line } => self.on_worker(&bytes(name), &bytes(line), window),
             Write::Hold { .. }
             | Write::Unhold { .. }
             | Write::Queue { .. }
@@ -331,7 +331,7 @@ impl Auditor {
         self.task_mut(id).stand(Row::Dropped);
     }
 
-    fn on_worker(&mut self, name: &[u8], line: &[u8]) {
+    fn on_worker(&mut self, name: &[u8], line: &[u8], window: Window) {
         let name = String::from_utf8_lossy(name).into_owned();
         let line = String::from_utf8_lossy(line).into_owned();
         let mut entry = Entry {
@@ -371,6 +371,9 @@ impl Auditor {
         require!("I07", known, "nobody said what the entry of {name} says: {line}");
         let slots = entry.slots;
         require!("I06", held.slots.contains(&slots), "{name} never announced {slots} slots");
+        if held.life != life {
+            held.back_us = window.from_us;
+        }
         (held.life, held.superseded, held.entry) = (life, false, Some(entry));
     }
 }
