@@ -170,10 +170,6 @@ impl Core {
             out.extend_from_slice(session.lease_words.as_bytes());
         });
         let (id, attempt, class, record) = (task.id, task.attempt, task.class, task.record.clone());
-        if let Some(more) = task.more.as_mut() {
-            more.progress_us = 0;
-            more.percent = None;
-        }
         fx.write(Write::State { id, line });
         session.leases.push(slot);
         if let Some(peer) = session.peer {

@@ -184,6 +184,9 @@ impl Core {
         let task = self.tasks.at(slot);
         let Phase::Leased { since_us, place, .. } = task.phase else { unreachable!("a lease") };
         let id = task.id;
+        if let Some(more) = task.more.as_mut() {
+            (more.progress_us, more.percent) = (0, None);
+        }
         let session = self.workers.sessions.at_mut(worker);
         session.leases.swap_remove(place as usize);
         if let Some(&moved) = session.leases.get(place as usize)
