@@ -3,6 +3,7 @@
 use crate::core::line::Place;
 use crate::core::queues::Class;
 use crate::core::tasks::{Phase, Tasks};
+use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Reply;
 use crate::record::Write;
@@ -161,6 +162,9 @@ impl Core {
             unreachable!("only ready is leased")
         };
         let place = u32::try_from(session.leases.len()).unwrap_or(u32::MAX);
+        if let Some(at_ms) = task.expires_at_ms() {
+            self.timers.off_wall(at_ms, Reason::Expiry(task.id));
+        }
         task.attempt += 1;
         task.phase = Phase::Leased { since_us: now_us, worker, place };
         let mut line = task.line();
