@@ -88,17 +88,45 @@ struct Scan {
 }
 
 impl Scan {
+    /// Bytes that are looked at together: what is done to so many at once takes a few instructions,
+    /// and a header is seldom longer than a few times that.
+    const BLOCK: usize = 32;
+
     fn of(line: &[u8]) -> Self {
-        let odd = line.iter().fold(0, |odd, &byte| {
-            odd | u8::from(byte < b' ') | u8::from(byte == 0x7f) | (byte & 0x80)
-        });
-        let first = line.first().copied().unwrap_or(b' ');
-        let (mut spaces, mut lengths) = (u8::from(first == b' '), u16::from(first == b'#'));
-        for (&before, &byte) in line.iter().zip(line.get(1..).unwrap_or_default()) {
-            spaces |= u8::from(before == b' ') & u8::from(byte == b' ');
-            lengths += u16::from(before == b' ') & u16::from(byte == b'#');
+        let mut scan = Self { odd: 0, spaces: u8::from(line.is_empty()), lengths: 0 };
+        // What comes first is checked like what comes behind a space.
+        let mut before = b' ';
+        for part in line.chunks(Self::BLOCK) {
+            // Filled up with letters, which are nothing.
+            let mut block = [b'x'; Self::BLOCK + 1];
+            if let Some((first, rest)) = block.split_first_mut()
+                && let Some(rest) = rest.get_mut(..part.len())
+            {
+                *first = before;
+                rest.copy_from_slice(part);
+            }
+            scan.add(&block);
+            before = part.last().copied().unwrap_or(before);
         }
-        Self { odd, spaces, lengths }
+        scan
+    }
+
+    /// Looks at a block, the first byte of which was looked at before.
+    fn add(&mut self, block: &[u8; Self::BLOCK + 1]) {
+        let (Some(befores), Some(bytes)) =
+            (block.first_chunk::<{ Self::BLOCK }>(), block.last_chunk::<{ Self::BLOCK }>())
+        else {
+            return;
+        };
+        let (mut odd, mut spaces, mut lengths) = (0, 0, 0);
+        for (&before, &byte) in befores.iter().zip(bytes) {
+            odd |= u8::from(byte < b' ') | u8::from(byte == 0x7f) | (byte & 0x80);
+            spaces |= u8::from(before == b' ') & u8::from(byte == b' ');
+            lengths += u8::from(before == b' ') & u8::from(byte == b'#');
+        }
+        self.odd |= odd;
+        self.spaces |= spaces;
+        self.lengths += u16::from(lengths);
     }
 }
 
@@ -358,6 +386,7 @@ impl<'a, B: BufMut> Writer<'a, B> {
     }
 
     /// Appends `name=value`, encoding the value.
+    #[inline]
     pub fn option(self, name: &str, value: &str) -> Self {
         put_name(self.out, name);
         put_encoded(self.out, value);
@@ -365,6 +394,7 @@ impl<'a, B: BufMut> Writer<'a, B> {
     }
 
     /// Appends `name=number`.
+    #[inline]
     pub fn option_number(self, name: &str, number: u64) -> Self {
         put_name(self.out, name);
         put_number(self.out, number);
@@ -394,6 +424,8 @@ impl<'a, B: BufMut> Writer<'a, B> {
     }
 }
 
+/// Inlined, because with a name that is known its few bytes are copied without a call.
+#[inline(always)]
 fn put_name(out: &mut impl BufMut, name: &str) {
     out.put_u8(b' ');
     out.put_slice(name.as_bytes());
@@ -402,7 +434,9 @@ fn put_name(out: &mut impl BufMut, name: &str) {
 
 fn put_encoded(out: &mut impl BufMut, value: &str) {
     let plain = |byte: u8| byte > b' ' && byte != b'%' && byte != b'=' && byte != 0x7f;
-    if value.bytes().all(plain) && !value.starts_with('#') {
+    // Without a branch per byte: nearly every value is plain to its end.
+    let all_plain = value.bytes().fold(true, |all, byte| all & plain(byte));
+    if all_plain && !value.starts_with('#') {
         out.put_slice(value.as_bytes());
         return;
     }
@@ -417,18 +451,19 @@ fn put_encoded(out: &mut impl BufMut, value: &str) {
 }
 
 /// Appends a number in plain decimal digits.
-pub fn put_number(out: &mut impl BufMut, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        length += 1;
-        if number == 0 {
+pub fn put_number(out: &mut impl BufMut, number: u64) {
+    let mut digits = [b'0'; 20];
+    let (mut left, mut start) = (number, digits.len());
+    for pair in digits.rchunks_exact_mut(2) {
+        let two = (left % 100) as u8;
+        pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
+        start -= if left < 10 { 1 } else { 2 };
+        left /= 100;
+        if left == 0 {
             break;
         }
     }
-    out.put_slice(digits.get(20 - length..).unwrap_or_default());
+    out.put_slice(digits.get(start..).unwrap_or_default());
 }
 
 /// A rule of the grammar that a stream broke. What follows in the stream cannot be trusted.

@@ -5,16 +5,24 @@ use serde_json::json;
 
 use super::exit::{Exit, Outcome};
 use super::output::Output;
+use super::peer::PeerSettings;
 use super::serve::ServeSettings;
 use super::settings::{self, File, InForce};
 use super::table::Table;
 use super::values;
+use super::work::WorkSettings;
 
 /// All the settings there are, for `ganger config` and for the keys of a file.
 #[derive(Debug, Args)]
 pub(super) struct Config {
     #[command(flatten)]
     _serve: ServeSettings,
+
+    #[command(flatten)]
+    _peer: PeerSettings,
+
+    #[command(flatten)]
+    _work: WorkSettings,
 }
 
 impl Config {

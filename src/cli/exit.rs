@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::client;
+use crate::client::{self, Code};
 use crate::server;
 
 /// What `--help` says about exit codes.
@@ -103,6 +103,21 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Self {
+        let exit = match error {
+            client::Error::Refused(_) => Exit::Refused,
+            _ => Exit::Unreachable,
+        };
+        let failure = Self::new(exit, error.to_string());
+        match error.code() {
+            Some(Code::Denied) => failure.hint("give the token with GANGER_TOKEN or --token"),
+            Some(Code::Forbidden) => failure.hint("the token does not grant this"),
+            _ => failure,
+        }
     }
 }
 

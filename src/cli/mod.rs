@@ -5,20 +5,39 @@
 //! - `exit`: how the program ends.
 //! - `peer`: dialling a scheduler. `signals`: being told to stop. `command`: running commands.
 
+pub mod bench;
+mod change;
+mod command;
 mod completions;
 mod config;
+mod drain;
 mod exit;
+mod get;
+mod lines;
 mod log;
 mod output;
+mod peer;
+mod picture;
+mod queue;
+mod queues;
+mod run;
 mod serve;
 mod settings;
 mod signals;
+mod stats;
+mod submit;
+mod submit_lines;
 mod table;
+mod tasks;
 mod values;
+mod watch;
+mod work;
+mod workers;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -50,8 +69,36 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a command for each line of stdin, several at once
+    Run(run::Run),
     /// Run a scheduler
     Serve(serve::Serve),
+    /// Work for a scheduler: run a command for each task
+    Work(work::Work),
+    /// Hand in tasks, and perhaps wait for their results
+    Submit(submit::Submit),
+    /// Show tasks: where they stand, their history, their results
+    Get(get::Get),
+    /// Wait for tasks to end and print their results
+    Watch(watch::Watch),
+    /// End tasks that have not ended
+    Cancel(change::Change),
+    /// Make dead or cancelled tasks ready again
+    Retry(change::Change),
+    /// List tasks
+    Tasks(tasks::Tasks),
+    /// List queues
+    Queues(queues::Queues),
+    /// Show a queue, or set its policies
+    Queue(queue::Queue),
+    /// List workers
+    Workers(workers::Workers),
+    /// Show counts, durations, waits, throughput and costs
+    Stats(stats::Stats),
+    /// Let a worker finish what it has and leave
+    Drain(drain::Drain),
+    /// Measure throughput, latency and memory
+    Bench(bench::Options),
     /// Show every setting, its value, and where it comes from
     Config(config::Config),
     /// Print a script that completes commands and flags in a shell
@@ -70,7 +117,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(Stop::Clap(error)) => return Output::clap(&error).into(),
         Err(Stop::File(failure)) => return end(&Output::new(false), Err(failure)),
     };
-    let output = Output::new(program.json);
+    let output = Arc::new(Output::new(program.json));
     let outcome = dispatch(program, &matches, file.as_ref(), &output);
     end(&output, outcome)
 }
@@ -79,11 +126,28 @@ fn dispatch(
     program: Program,
     matches: &ArgMatches,
     file: Option<&File>,
-    output: &Output,
+    output: &Arc<Output>,
 ) -> Outcome {
-    program.log.start(matches!(program.command, Command::Serve(_)))?;
+    program.log.start(matches!(program.command, Command::Serve(_) | Command::Work(_)))?;
     match program.command {
+        Command::Run(run) => run.run(output),
         Command::Serve(serve) => serve.run(output),
+        Command::Work(work) => work.run(output),
+        Command::Submit(submit) => submit.run(output),
+        Command::Get(get) => get.run(output),
+        Command::Watch(watch) => watch.run(output),
+        Command::Cancel(change) => change.run(change::To::Cancelled, output),
+        Command::Retry(change) => change.run(change::To::Ready, output),
+        Command::Tasks(tasks) => tasks.run(output),
+        Command::Queues(queues) => queues.run(output),
+        Command::Queue(queue) => queue.run(output),
+        Command::Workers(workers) => workers.run(output),
+        Command::Stats(stats) => stats.run(output),
+        Command::Drain(drain) => drain.run(output),
+        Command::Bench(options) => match bench::run(&options, program.json) {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) => Err(Failure::machine(format!("{error:#}"))),
+        },
         Command::Config(config) => config.run(&Program::command(), matches, file, output),
         Command::Completions(completions) => completions.run(Program::command(), output),
     }

@@ -65,6 +65,20 @@ impl Output {
         self.data(format!("{text}\n").as_bytes())
     }
 
+    /// Prints a result as it is; with a line feed behind it if it has none and others follow, or
+    /// people look at it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::data`].
+    pub(super) fn result(&self, result: &[u8], of_many: bool) -> Result<(), Failure> {
+        let ends = result.ends_with(b"\n");
+        if ends || !(of_many || (io::stdout().is_terminal() && !result.is_empty())) {
+            return self.data(result);
+        }
+        self.data(&[result, b"\n"].concat())
+    }
+
     /// Prints JSON on one line.
     ///
     /// # Errors

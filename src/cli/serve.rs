@@ -83,6 +83,12 @@ pub(super) struct ServeSettings {
     #[arg(num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
     #[arg(default_value = "false", default_missing_value = "true")]
     accept_repair: bool,
+
+    /// Use a Redis without an append-only file: what was acknowledged is lost when it ends
+    #[arg(long, value_name = "BOOL", env = "GANGER_REDIS_UNSAFE", hide_env_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
+    #[arg(default_value = "false", default_missing_value = "true")]
+    redis_unsafe: bool,
 }
 
 impl Serve {
@@ -93,8 +99,17 @@ impl Serve {
         let runtime = runtime.map_err(|error| Failure::machine(error.to_string()))?;
         let ended = runtime.block_on(async {
             // Caught before the store is opened, so that a stop while it loads is not lost.
-            let signals = Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
-            let server = Server::start(config)?;
+            let mut signals =
+                Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
+            // A standby starts for as long as another scheduler holds the store.
+            let starting = tokio::task::spawn_blocking(move || Server::start(config));
+            let server = tokio::select! {
+                started = starting => started.map_err(|error| Failure::machine(error.to_string()))??,
+                _ = signals.next() => {
+                    output.say("stopped before it was ready");
+                    return Ok(Exit::Done);
+                }
+            };
             announce(&server, &store, output)?;
             until_told(server, signals, output).await
         });
@@ -149,6 +164,8 @@ impl ServeSettings {
             store_options: store::Options {
                 result_cap: self.result_bytes,
                 accept_repair: self.accept_repair,
+                holder: holder(self.listen),
+                allow_unsafe: self.redis_unsafe,
             },
             tokens,
             insecure: self.insecure,
@@ -161,6 +178,17 @@ impl ServeSettings {
         };
         config.check().map_err(Failure::usage)?;
         Ok(Config { connections_max: allowed(config.connections_max), ..config })
+    }
+}
+
+/// Names this scheduler to others on its Redis: the same after a restart, and that of no other.
+fn holder(listen: SocketAddr) -> String {
+    let host = gethostname::gethostname();
+    let host = host.to_string_lossy();
+    match listen.port() {
+        // Several may ask for any free port: these take nothing over from each other at once.
+        0 => format!("{host}:0-{}", std::process::id()),
+        port => format!("{host}:{port}"),
     }
 }
 

@@ -18,9 +18,14 @@ use crate::protocol::{Answer, Codec, Limits, VERSIONS, Violation, put_hello, rea
 /// How much is asked of the socket at once, in bytes.
 const READ: usize = 64 << 10;
 
-/// How long a connection may be idle before the kernel asks for a sign of life, and how often it
-/// asks then.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// How long a connection may be idle before the system asks for a sign of life.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+/// How often it asks then, and how often in vain before the connection is lost.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Sent bytes that stay unacknowledged for so long end a connection.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection whose HELLO was accepted.
 #[derive(Debug)]
@@ -47,8 +52,7 @@ impl Connection {
         let opening = async {
             let stream = TcpStream::connect(addr).await?;
             stream.set_nodelay(true)?;
-            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1);
-            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            guard(&stream)?;
             // What the scheduler says is not bounded by what it takes: a list may be longer.
             let codec = Codec::new(Limits::session(PAYLOAD_MAX));
             let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
@@ -133,4 +137,14 @@ impl Connection {
             Err(violation) => Err(Error::Protocol(violation.to_string())),
         }
     }
+}
+
+/// Has the system find out when the other side is gone without a word.
+fn guard(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
 }

@@ -19,6 +19,8 @@ enum Stage {
     Waiting,
     /// Its handler runs.
     Running(Arc<Signal>),
+    /// Its handler runs, but the scheduler has given the lease up: nobody waits for its answer.
+    Lost,
     /// Answered; the answer may be on its way, or wait for a connection.
     Answered,
 }
@@ -54,11 +56,26 @@ impl Leases {
         Some((task, signal))
     }
 
+    /// A run has ended. Whether its answer is to be sent.
+    pub(super) fn finish(&mut self, finished: Finished) -> bool {
+        match self.held.get(&finished.lease) {
+            Some(Stage::Running(_)) => {
+                self.running -= 1;
+                self.answer(finished);
+                true
+            }
+            Some(Stage::Lost) => {
+                self.running -= 1;
+                self.held.remove(&finished.lease);
+                false
+            }
+            _ => false,
+        }
+    }
+
     /// Notes an answer that is to be sent.
     pub(super) fn answer(&mut self, finished: Finished) {
-        if let Some(Stage::Running(_)) = self.held.insert(finished.lease, Stage::Answered) {
-            self.running -= 1;
-        }
+        self.held.insert(finished.lease, Stage::Answered);
         self.answers.push_back(finished);
     }
 
@@ -84,7 +101,7 @@ impl Leases {
     pub(super) fn cancel(&mut self, lease: Lease, reason: String) -> bool {
         match self.held.get(&lease) {
             Some(Stage::Running(signal)) => signal.raise(reason),
-            Some(Stage::Answered) => {}
+            Some(Stage::Answered | Stage::Lost) => {}
             Some(Stage::Waiting) => {
                 self.waiting.retain(|task| (task.id, task.attempt) != lease);
                 return true;
@@ -94,17 +111,18 @@ impl Leases {
         false
     }
 
-    /// The scheduler knows nothing of what was held: runs are told, and what waits is forgotten.
-    /// Answers are kept, since one that was on its way may have been recorded.
+    /// The scheduler has given up all that was held: runs are told, and the rest is forgotten, for
+    /// their answers would be stale.
     pub(super) fn lose(&mut self) {
-        for task in self.waiting.drain(..) {
-            self.held.remove(&(task.id, task.attempt));
-        }
-        for stage in self.held.values() {
+        self.waiting.clear();
+        self.answers.clear();
+        self.held.retain(|_, stage| {
             if let Stage::Running(signal) = stage {
                 signal.raise("lost".to_owned());
+                *stage = Stage::Lost;
             }
-        }
+            matches!(stage, Stage::Lost)
+        });
     }
 
     /// Gives back what waits.
@@ -127,7 +145,7 @@ impl Leases {
         self.held.is_empty()
     }
 
-    /// Forgets everything: the session is about to end.
+    /// Forgets everything: the session is about to end, and runs were stopped.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -127,17 +127,22 @@ impl Session {
         while let Some(run) = next {
             // One that was stopped has no answer.
             if let Ok(finished) = run
-                && self.leases.is_running(finished.lease)
+                && self.leases.finish(finished)
             {
-                self.answer(finished);
+                self.put_last_answer();
             }
             next = self.runs.try_join_next();
         }
     }
 
-    /// Has an answer sent, now if there is a connection.
+    /// Answers a lease that has no run.
     fn answer(&mut self, finished: Finished) {
         self.leases.answer(finished);
+        self.put_last_answer();
+    }
+
+    /// Has the answer noted last sent, now if there is a connection.
+    fn put_last_answer(&mut self) {
         if let (Some(outbox), Some(finished)) = (self.link.outbox(), self.leases.last_answer()) {
             put_answer(finished, self.payload_max, outbox);
             self.asked.push_back(Asked::Answer);
@@ -350,7 +355,7 @@ fn put_answer(finished: &Finished, payload_max: u64, out: &mut BytesMut) {
     let (id, attempt) = finished.lease;
     let fail = |text: &str, retry| {
         let length = text.floor_char_boundary(ERROR_MAX);
-        let error = Bytes::copy_from_slice(&text.as_bytes()[..length]);
+        let error = Bytes::copy_from_slice(text.get(..length).unwrap_or_default().as_bytes());
         Request::Fail(Fail { id, attempt, retry, error })
     };
     let request = match &finished.outcome {

@@ -66,6 +66,12 @@ impl Submission {
         }
     }
 
+    /// The same task with other bytes to work on.
+    pub fn with_payload(mut self, payload: impl Into<Bytes>) -> Self {
+        self.payload = payload.into();
+        self
+    }
+
     /// The queue it waits in; `default` if none is named.
     pub fn queue(mut self, queue: impl Into<Cow<'static, str>>) -> Self {
         self.queue = Some(queue.into());

@@ -276,10 +276,14 @@ impl WorkerBuilder {
             return Err(Refusal::new(Code::BadHello, "a worker without any handler").into());
         }
         let hello = &mut self.address.hello;
-        hello.kinds = match self.handlers.any {
-            Some(_) if self.kinds.is_empty() => None,
-            Some(_) => Some(self.handlers.by_kind.keys().cloned().chain(self.kinds).collect()),
-            None => Some(self.handlers.by_kind.keys().cloned().collect()),
+        let is_any = self.handlers.any.is_some();
+        let kinds = if is_any { self.kinds } else { BTreeSet::new() };
+        hello.kinds = match is_any && kinds.is_empty() {
+            true => None,
+            false => {
+                let handled = self.handlers.by_kind.keys().cloned();
+                Some(handled.chain(kinds).collect::<BTreeSet<_>>().into_iter().collect())
+            }
         };
         put_hello(VERSIONS, hello, &mut Vec::new())?;
         let stopper = Stopper { orders: watch::Sender::new(None) };

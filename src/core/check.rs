@@ -136,6 +136,13 @@ impl Core {
                 class.keyed || derived == 0 || !sorted || class.listed.is_some(),
                 "class {number} waits unlisted"
             );
+            if let Some((_, id)) = class.listed {
+                let task = self.tasks.find(id).and_then(|slot| self.tasks.get(slot));
+                let waits = task.is_some_and(|task| {
+                    task.class == number && matches!(task.phase, Phase::Ready { owner: NOBODY, .. })
+                });
+                assert!(waits, "task {id} is listed by class {number} and does not wait there");
+            }
         }
     }
 

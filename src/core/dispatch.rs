@@ -12,6 +12,11 @@ use crate::task::State;
 /// The owner of a task that waits in no owner's line.
 pub(super) const NOBODY: u32 = u32::MAX;
 
+/// The owner of a ready task that waits in no line: it has just become ready, or has just been taken
+/// out to be leased. A task that comes back may have older places in a line than its own; none of
+/// them stands for it while it has this owner.
+pub(super) const NOWHERE: u32 = u32::MAX - 1;
+
 /// Whether a place still stands for a task that waits there.
 pub(super) fn holds(tasks: &Tasks, place: &Place, owner: u32) -> bool {
     tasks.get(place.slot).is_some_and(|task| {
@@ -37,7 +42,7 @@ impl Core {
         let now_us = self.now.mono_us;
         let task = self.tasks.at(slot);
         let from = task.state();
-        task.phase = Phase::Ready { since_us: now_us, lined_us: now_us, owner: NOBODY };
+        task.phase = Phase::Ready { since_us: now_us, lined_us: now_us, owner: NOWHERE };
         let (class, isolated) = (task.class, task.is_isolated());
         self.move_count(class, from, State::Ready);
         if isolated {
@@ -123,11 +128,12 @@ impl Core {
         let (queue, pass) = (class.queue, self.queues.queue(self.queues.class(number).queue).pass);
         for pool in &self.queues.class(number).pools {
             let Some(pool) = self.workers.pools.get_mut(*pool) else { continue };
-            if let Some((key, id)) = was {
-                pool.unlist(queue, (key, id, number));
-            }
+            // The new one first: a queue that has but this class stays listed all the while.
             if let Some((key, id)) = head {
                 pool.list(queue, pass, (key, id, number));
+            }
+            if let Some((key, id)) = was {
+                pool.unlist(queue, (key, id, number));
             }
         }
     }
@@ -260,15 +266,24 @@ impl Core {
         let line = if owner == NOBODY { &mut class.line } else { class.owners.get_mut(&owner)? };
         let place = line.first(|place| holds(&self.tasks, place, owner))?;
         line.pop();
-        let empty = line.len() == 0;
+        let empty = owner != NOBODY && line.len() == 0;
         class.waiting -= 1;
-        if owner == NOBODY {
-            self.list_head(number);
-        } else if empty {
+        if empty {
             class.owners.remove(&owner);
             self.disown(owner, number);
         }
+        self.take_out(place.slot);
+        if owner == NOBODY {
+            self.list_head(number);
+        }
         Some(place.slot)
+    }
+
+    /// A task has been taken out of its line: whatever places it has there are void.
+    pub(super) fn take_out(&mut self, slot: u32) {
+        if let Phase::Ready { owner, .. } = &mut self.tasks.at(slot).phase {
+            *owner = NOWHERE;
+        }
     }
 
     /// An owner has no line in a class any more.

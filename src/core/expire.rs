@@ -163,13 +163,15 @@ impl Core {
             && let Some((until_ms, queue, unique)) = self.unholds.pop_first()
         {
             let name = (queue, unique);
-            // The value may have been taken again since by a task that was brought back.
-            if self.holds.get(&name).is_some_and(|hold| hold.until_ms == Some(until_ms)) {
-                self.holds.remove(&name);
-                let text = self.hold_name(&name);
-                let name = fx.text(text.as_bytes());
-                fx.write(Write::Unhold { name });
+            match self.holds.get(&name) {
+                Some(hold) if hold.until_ms == Some(until_ms) => _ = self.holds.remove(&name),
+                // Its task was brought back and holds the value itself: the row alone goes.
+                Some(hold) if hold.until_ms.is_none() => {}
+                _ => continue,
             }
+            let text = self.hold_name(&name);
+            let name = fx.text(text.as_bytes());
+            fx.write(Write::Unhold { name });
         }
         if let Some((until_ms, _, _)) = self.unholds.first() {
             self.timers.at_wall(*until_ms, Reason::Unhold);

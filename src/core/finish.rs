@@ -111,9 +111,8 @@ impl Core {
             self.workers.refresh(worker);
             if let Some(other) = other {
                 let us = self.now.mono_us;
-                let phase =
-                    Phase::Ready { since_us: us, lined_us: us, owner: super::dispatch::NOBODY };
-                self.tasks.at(slot).phase = phase;
+                let owner = super::dispatch::NOWHERE;
+                self.tasks.at(slot).phase = Phase::Ready { since_us: us, lined_us: us, owner };
                 self.move_count(class, State::Leased, State::Ready);
                 return self.lease(slot, other, fx);
             }

@@ -1,6 +1,6 @@
 //! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
 
-use crate::core::dispatch::{NOBODY, holds};
+use crate::core::dispatch::{NOBODY, NOWHERE, holds};
 use crate::core::line::{Line, Place};
 use crate::core::queues::Route;
 use crate::core::tasks::Phase;
@@ -139,9 +139,12 @@ impl Core {
         class.waiting -= 1;
         if let Some(place) = class.line.first(|place| holds(&self.tasks, place, NOBODY)) {
             class.line.pop();
+            self.take_out(place.slot);
             return Some(place.slot);
         }
-        class.spill.pop_front().map(|(_, place)| place.slot)
+        let (_, place) = class.spill.pop_front()?;
+        self.take_out(place.slot);
+        Some(place.slot)
     }
 
     /// Gives tasks whose owners had their time to the next free worker along the ring.
@@ -266,5 +269,6 @@ impl Core {
 
 fn waits_since(tasks: &crate::core::tasks::Tasks, place: &Place, since: u64) -> bool {
     let phase = tasks.get(place.slot).filter(|task| task.id == place.id).map(|task| task.phase);
-    matches!(phase, Some(Phase::Ready { lined_us, owner, .. }) if lined_us == since && owner != NOBODY)
+    matches!(phase, Some(Phase::Ready { lined_us, owner, .. })
+        if lined_us == since && owner != NOBODY && owner != NOWHERE)
 }

@@ -68,6 +68,7 @@ impl Members {
 
 impl Core {
     /// Gives a keyed class the members that its pools have; classes of the same pools share them.
+    /// Other members mean other owners, so that what waits is sorted anew.
     pub(super) fn choose_members(&mut self, number: u32) {
         let class = self.queues.class(number);
         let chosen = class.keyed.then(|| class.pools.clone()).map(|pools| {
@@ -78,6 +79,9 @@ impl Core {
             }
         });
         let before = std::mem::replace(&mut self.queues.class_mut(number).members, chosen);
+        if before != chosen {
+            self.unsort(number);
+        }
         if let Some(before) = before
             && Some(before) != chosen
             && self.queues.classes().all(|(_, class)| class.members != Some(before))

@@ -99,6 +99,10 @@ impl Default for Settings {
     }
 }
 
+/// What the core adds to the monotonic clock, in microseconds. That may begin at zero, and leases of
+/// before the start began before it.
+const MONO_BASE_US: u64 = 1 << 56;
+
 /// The earliest deadlines: when to call again with [`Event::Due`] at the latest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Deadline {
@@ -149,6 +153,7 @@ pub struct Core {
 impl Core {
     /// A core that knows nothing. `seed` decides every random choice.
     pub fn new(settings: Settings, seed: u64, now: Now) -> Self {
+        let now = Now { mono_us: now.mono_us.saturating_add(MONO_BASE_US), ..now };
         let mut core = Self {
             settings,
             now,
@@ -213,6 +218,7 @@ impl Core {
     /// When the core wants to be called again at the latest.
     pub fn next_deadline(&self) -> Deadline {
         let (mono_us, wall_ms) = self.timers.next();
+        let mono_us = mono_us.map(|us| us.saturating_sub(MONO_BASE_US));
         Deadline { mono_us: if self.is_settled() { mono_us } else { Some(0) }, wall_ms }
     }
 
@@ -223,7 +229,7 @@ impl Core {
 
     fn advance(&mut self, now: Now) {
         // A monotonic clock never goes back; a shell that mixes up its readings must not show here.
-        let mono_us = self.now.mono_us.max(now.mono_us);
+        let mono_us = self.now.mono_us.max(now.mono_us.saturating_add(MONO_BASE_US));
         self.now = Now { mono_us, wall_ms: now.wall_ms };
     }
 

@@ -1,12 +1,14 @@
 //! Names as small numbers, so that what is compared and kept per task is a number.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Numbers names in the order in which they come. Names are never given up.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    numbers: HashMap<Arc<str>, u32>,
+    /// Ordered, because to hash a name so that nobody can choose colliding ones takes longer than
+    /// to compare it with a few others.
+    numbers: BTreeMap<Arc<str>, u32>,
     names: Vec<Arc<str>>,
 }
 

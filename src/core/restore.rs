@@ -132,8 +132,8 @@ impl Core {
         let until_ms = record::option(line, "until").and_then(|until| number(until.as_bytes()));
         let (Some(id), Some(until_ms)) = (id, until_ms) else { return Err(format!("{line:?}")) };
         let queue = self.queue_by_name(queue).ok_or("too many queues")?;
-        let name = (queue, Box::from(unique));
-        self.unholds.insert((until_ms, queue, Box::from(unique)));
+        let name: (u32, Box<str>) = (queue, unique.into());
+        self.unholds.insert((until_ms, queue, name.1.clone()));
         self.timers.at_wall(until_ms, Reason::Unhold);
         // A task that was brought back has the value again, whichever record comes first.
         self.holds.entry(name).or_insert(Hold { id, until_ms: Some(until_ms) });

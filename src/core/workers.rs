@@ -311,13 +311,13 @@ impl Pool {
     }
 
     /// The queue whose turn it is. A pass only grows, so the listed ones are brought up to date when
-    /// they come first.
+    /// they come first, unless no other queue is there to come before.
     pub(super) fn first_queue(&mut self, pass_of: impl Fn(u32) -> u64) -> Option<(u64, u32)> {
         loop {
             let (listed, queue) = self.passes.first().copied()?;
             let pass = pass_of(queue);
-            if pass <= listed {
-                return Some((listed, queue));
+            if pass <= listed || self.passes.len() == 1 {
+                return Some((pass, queue));
             }
             self.passes.remove(&(listed, queue));
             self.passes.insert((pass, queue));

@@ -23,9 +23,6 @@ pub struct Terms {
 /// Who serves, as OK to HELLO names it.
 pub const SERVER: &str = concat!("ganger/", env!("CARGO_PKG_VERSION"));
 
-/// The options of a SUBMIT that its worker gets to see.
-const TASK_OPTIONS: [&[u8]; 5] = [b"queue", b"key", b"timeout", b"max-run", b"trace"];
-
 /// The longest history that GET tells, in bytes; the oldest attempts go first.
 const HISTORY_MAX: usize = 2048;
 
@@ -46,7 +43,7 @@ pub fn render(reply: &Reply, text: &[u8], terms: &Terms, out: &mut BytesMut) {
             .option("server", SERVER)
             .end(),
         Reply::Ok => Writer::verb(out, "OK").end(),
-        Reply::OkTask(id) => Writer::verb(out, "OK").id(*id).end(),
+        Reply::OkTask(id) => put_ok(*id, out),
         Reply::Duplicate(id) => {
             Writer::verb(out, "OK").id(*id).option("duplicate", "yes").end();
         }
@@ -146,29 +143,47 @@ fn newest(history: &str) -> &str {
     comma.and_then(|comma| history.get(surplus + comma + 1..)).unwrap_or_default()
 }
 
+/// OK with an identifier: half of all frames, so put at once.
+fn put_ok(id: TaskId, out: &mut BytesMut) {
+    let mut line = *b"OK 0123456789abc\n";
+    if let Some(place) = line.get_mut(3..3 + TaskId::LEN) {
+        place.copy_from_slice(&id.text());
+    }
+    out.extend_from_slice(&line);
+}
+
 /// TASK: the words of the record that a worker needs, and its payload, copied as they stand.
 fn put_task(id: TaskId, attempt: Attempt, record: &[u8], out: &mut BytesMut) {
     let end = memchr::memchr(b'\n', record).unwrap_or(record.len());
-    let (line, after) = record.split_at_checked(end).unwrap_or_default();
+    let line = record.get(..end).unwrap_or_default();
     out.reserve(record.len() + 32);
-    let mut words = line.split(|&byte| byte == b' ').skip(1);
     out.put_slice(b"TASK ");
     out.put_slice(&id.text());
     out.put_u8(b' ');
     crate::frame::put_number(out, u64::from(attempt));
-    out.put_u8(b' ');
-    out.put_slice(words.next().unwrap_or_default());
-    let mut length: &[u8] = b"#0";
-    for word in words {
-        let name = word.split(|&byte| byte == b'=').next().unwrap_or_default();
-        if TASK_OPTIONS.contains(&name) {
-            out.put_u8(b' ');
-            out.put_slice(word);
-        } else if word.first() == Some(&b'#') {
-            length = word;
+    // Every word is copied with the space before it.
+    let mut at = memchr::memchr(b' ', line).unwrap_or(end);
+    let mut is_kind = true;
+    while at < end {
+        let rest = line.get(at..).unwrap_or_default();
+        let length = rest.iter().skip(1).position(|&byte| byte == b' ');
+        let word = rest.get(..length.map_or(rest.len(), |length| length + 1)).unwrap_or_default();
+        if word.starts_with(b" #") {
+            // The length is the last word: all that is left is copied with it.
+            out.put_slice(record.get(at..).unwrap_or_default());
+            return;
         }
+        if is_kind || is_task_option(word) {
+            out.put_slice(word);
+        }
+        is_kind = false;
+        at += word.len();
     }
-    out.put_u8(b' ');
-    out.put_slice(length);
-    out.put_slice(if after.len() > 1 { after } else { b"\n\n" });
+    out.put_slice(b" #0\n\n");
+}
+
+/// Whether a word, with the space before it, is an option that a worker gets to see.
+fn is_task_option(word: &[u8]) -> bool {
+    let name = word.split(|&byte| byte == b'=').next().unwrap_or_default();
+    matches!(name, b" queue" | b" key" | b" timeout" | b" max-run" | b" trace")
 }

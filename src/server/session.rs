@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rand::RngExt;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::codec::Decoder;
@@ -313,6 +314,9 @@ impl Session {
                 Ok(read) => {
                     self.seen = now();
                     self.pinged = false;
+                    if read < self.room {
+                        self.note_drained();
+                    }
                     let grown = if read >= self.room { self.room * 2 } else { self.room };
                     self.room = grown.min(READ.1);
                     return Ok(read);
@@ -321,6 +325,13 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Less was there than there was room for: nothing is left, and the next read waits to be told
+    /// of more, rather than to ask the system in vain first.
+    fn note_drained(&self) {
+        let nothing = || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock));
+        let _ = self.stream.try_io(Interest::READABLE, nothing);
     }
 
     /// The events of all whole frames that were read; as an error if they are the last.

@@ -26,15 +26,21 @@ pub struct Options {
     pub result_cap: u64,
     /// Disk: go on with a database that had to be repaired, rather than refuse it.
     pub accept_repair: bool,
+    /// Redis: who holds the shard, as [`redis::Options::holder`]. Empty by default, which no Redis
+    /// is opened with.
+    pub holder: String,
+    /// Redis: use one without an append-only file.
+    pub allow_unsafe: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { result_cap: RESULT_CAP, accept_repair: false }
+        let (holder, allow_unsafe) = (String::new(), false);
+        Self { result_cap: RESULT_CAP, accept_repair: false, holder, allow_unsafe }
     }
 }
 
-/// Opens the store that a URL names: `memory:` or `file:DIRECTORY`.
+/// Opens the store that a URL names: `memory:`, `file:DIRECTORY` or `redis://HOST`.
 ///
 /// # Errors
 ///
@@ -45,8 +51,16 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Error> {
         Some(("file", dir)) if !dir.is_empty() => {
             Ok(Box::new(disk::Disk::open(Path::new(dir), options)?))
         }
+        Some((scheme, _)) if redis::is_scheme(scheme) => {
+            let told = redis::Options {
+                allow_unsafe: options.allow_unsafe,
+                result_bytes_max: options.result_cap,
+                ..redis::Options::new(url, options.holder.as_str())
+            };
+            Ok(Box::new(redis::Redis::new(told)?))
+        }
         _ => Err(Error::Unavailable(format!(
-            "{url:?} names no store: give memory: or file:DIRECTORY"
+            "{url:?} names no store: give memory:, file:DIRECTORY or redis://HOST"
         ))),
     }
 }

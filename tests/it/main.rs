@@ -1,9 +1,16 @@
 //! The program and the library from outside, one binary: a module per subject.
 //!
+//! - `bench`: `ganger bench`, small, and with a scheduler that is wrong.
+//! - `cli`: the program's other commands, as processes.
+//! - `client`: the library for peers.
 //! - `core`: golden scripts, each a situation, against the core.
+//! - `examples`: the programs beside the sources, as processes.
+//! - `figures`: the figures in Redis are those of the events.
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
 //! - `protocol_md`: the conversations of protocol.md, held with schedulers.
 //! - `protocol_text`: what protocol.md says is what the code says.
+//! - `recovery`: processes are killed, and nothing is lost or done twice.
+//! - `run`: `ganger run`, interrupted and gone on with.
 //! - `store`: every backend, one suite.
 //! - `support`: schedulers and peers for the others.
 //! - `tidy`: the repository keeps its own rules.
@@ -15,10 +22,17 @@
     reason = "in a test, panicking is how a failure is told, in helpers too"
 )]
 
+mod bench;
+mod cli;
+mod client;
 mod core;
+mod examples;
+mod figures;
 mod fuzz_corpus;
 mod protocol_md;
 mod protocol_text;
+mod recovery;
+mod run;
 mod store;
 mod support;
 mod tidy;

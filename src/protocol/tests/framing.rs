@@ -91,6 +91,34 @@ fn p14_unit_there_is_one_form_of_a_line() {
 }
 
 #[test]
+fn p14_unit_a_broken_rule_is_found_wherever_it_is() {
+    for (length, at) in (1..100).flat_map(|length| (0..length).map(move |at| (length, at))) {
+        let line = |bytes: &[u8]| {
+            let mut line = [&vec![b'x'; at][..], bytes, &vec![b'x'; length - at - 1]].concat();
+            line.push(b'\n');
+            line
+        };
+        let rules = [
+            (&b"\r"[..], Malformed::CarriageReturn),
+            (b"\x1f", Malformed::Control),
+            (b"\x7f", Malformed::Control),
+            (b"\xff", Malformed::Utf8),
+            (b"  ", Malformed::Space),
+            (b" #", Malformed::Length),
+        ];
+        for (bytes, rule) in rules {
+            let rule = if at == 0 && bytes == b" #" { Malformed::Space } else { rule };
+            assert_eq!(malformed(&line(bytes)), rule, "{bytes:?} at {at} of {length}");
+        }
+        let at_an_end = at == 0 || at == length - 1;
+        for (byte, is_wrong) in [(b"=", false), (b"#", at == 0), (b" ", at_an_end)] {
+            let frames = read_all(&line(byte)).0.len();
+            assert_eq!(frames, usize::from(!is_wrong), "{byte:?} at {at} of {length}");
+        }
+    }
+}
+
+#[test]
 fn p18_unit_a_length_is_plain_digits() {
     let bad = ["-1", "+5", "05", "00", "0x5", "5.0", "1e3", "", "5a", "\u{661}", "#5"];
     for length in

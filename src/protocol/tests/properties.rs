@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::{read_all, read_pieces};
-use crate::frame::{Frame, Word, Writer, decode};
+use crate::frame::{Frame, Word, Writer, decode, put_number};
 use crate::message::{
     Code, Fail, Hello, Refusal, Reply, Request, Retry, Role, Start, TaskFilter, TaskInfo,
 };
@@ -423,6 +423,13 @@ proptest! {
         prop_assert!(violation.is_none() && frames.len() == 2);
         prop_assert_eq!(&frames[0].payload().unwrap()[..], &payload[..]);
         prop_assert_eq!(&frames[1].payload().unwrap()[..], &after[..]);
+    }
+
+    #[test]
+    fn numbers_are_spelled_plainly(bits: u64, shift in 0..64_u32) {
+        let mut out = Vec::new();
+        put_number(&mut out, bits >> shift);
+        prop_assert_eq!(String::from_utf8(out).unwrap(), (bits >> shift).to_string());
     }
 
     #[test]

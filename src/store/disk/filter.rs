@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn members_are_always_found_and_others_hardly_ever() {
-        let filter = Filter::of((0..2000).map(|n| n << 21));
+        let filter = Filter::of((0..2000_u32).map(|n| u64::from(n) << 21));
         assert!((0..2000).all(|n| filter.may_hold(n << 21)));
         let wrong = (2000..102_000).filter(|n| filter.may_hold(n << 21)).count();
         assert!(wrong < 200, "{wrong} of 100,000");

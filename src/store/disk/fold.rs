@@ -8,7 +8,8 @@ use super::fault::{Fault, damaged};
 use super::layout::{Table, key, length};
 use super::log::Row;
 use super::meta::Meta;
-use super::results::{Ended, Results};
+use super::packed::Ended;
+use super::results::Results;
 use super::tail::{Due, Tail, line, line_key};
 use crate::record::Write;
 
@@ -52,9 +53,12 @@ struct Changes<'v> {
     tasks: Vec<(u64, Option<&'v [u8]>)>,
     state: Vec<(u64, Option<&'v [u8]>)>,
     buried: BTreeMap<u64, Option<Buried<'v>>>,
-    lines: Vec<(Box<[u8]>, Option<&'v [u8]>)>,
+    lines: Vec<Line<'v>>,
     ended: Vec<Ended<'v>>,
 }
+
+/// The key of a named line, and the line if it does not go.
+type Line<'v> = (Box<[u8]>, Option<&'v [u8]>);
 
 struct Buried<'v> {
     line: &'v [u8],
@@ -138,13 +142,7 @@ impl<'v> Changes<'v> {
                 continue;
             }
             rows.sort_unstable_by_key(|&(id, _)| id);
-            let mut table = meta.table(transaction, name)?;
-            for &mut (id, bytes) in rows {
-                match bytes {
-                    Some(bytes) => table.put(&key(id), &[bytes])?,
-                    None => table.remove(&key(id))?,
-                }
-            }
+            meta.table(transaction, name)?.put_sorted(rows)?;
         }
         if !self.buried.is_empty() {
             let mut table = meta.table(transaction, Table::Buried)?;

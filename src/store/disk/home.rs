@@ -20,6 +20,7 @@ use std::time::UNIX_EPOCH;
 use super::super::Error;
 use super::fault::{Fault, advice, in_use};
 use super::layout::FORMAT;
+use super::mounts;
 use crate::frame::{Writer, number};
 use crate::record::option;
 
@@ -52,6 +53,13 @@ impl Home {
     pub(super) fn enter(dir: &Path) -> Result<Self, Error> {
         make(dir).map_err(|error| unusable(dir, &error))?;
         let lock = File::open(dir).map_err(|error| unusable(dir, &error))?;
+        if let Some(kind) = mounts::remote(dir) {
+            tracing::warn!(
+                dir = %dir.display(),
+                "the directory is on {kind}, where locks and syncs may not hold: what is \
+                 acknowledged may be lost, and two schedulers may use it at once"
+            );
+        }
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.into(), lock }),
             Err(TryLockError::WouldBlock) => Err(in_use(&dir.display().to_string())),

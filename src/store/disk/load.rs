@@ -46,11 +46,14 @@ pub(super) fn load(
 #[derive(Default)]
 struct Over<'v> {
     tasks: BTreeMap<Key, OverTask<'v>>,
-    buried: BTreeMap<Key, Option<(&'v [u8], &'v [u8])>>,
+    buried: BTreeMap<Key, Option<Buried<'v>>>,
     lines: BTreeMap<Key, Option<&'v [u8]>>,
 }
 
 type Key = Box<[u8]>;
+
+/// The state line and the frame of a buried task.
+type Buried<'v> = (&'v [u8], &'v [u8]);
 
 /// What the log sets (the inner `Some`) and takes of a task.
 #[derive(Clone, Copy, Default)]
@@ -148,7 +151,7 @@ fn tasks(
 
 fn buried(
     stored: Sorted<'_>,
-    over: BTreeMap<Key, Option<(&[u8], &[u8])>>,
+    over: BTreeMap<Key, Option<Buried<'_>>>,
     each: &mut Each<'_>,
 ) -> Result<(), Fault> {
     let mut rows = Merged { stored, over: over.into_iter().peekable() };
@@ -169,8 +172,8 @@ fn buried(
     rows.stored.end()
 }
 
-/// The state line and the frame of a buried task.
-fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Reads the payload of a buried task; `None` if it is cut short.
+fn split(payload: &[u8]) -> Option<Buried<'_>> {
     let mut from = Reader(payload);
     let length = from.u32()?;
     Some((from.bytes(length)?, from.0))

@@ -1,10 +1,12 @@
 //! What there is one of in the database: the row that is written together with every change of the
 //! tables, and says what is in them.
 
-use redb::{ReadTransaction, Table as Opened, WriteTransaction};
+use std::ops::Bound;
+
+use redb::{ReadTransaction, ReadableTable, Table as Opened, WriteTransaction};
 
 use super::fault::{Fault, damaged};
-use super::layout::{Reader, Table, begin, carried, key, seal, unseal};
+use super::layout::{Reader, Table, begin, carried, key, number, seal, unseal};
 
 const COUNTED: [Table; 5] =
     [Table::Tasks, Table::State, Table::Buried, Table::Lines, Table::ResultsIndex];
@@ -145,6 +147,28 @@ impl Counted<'_> {
             self.sum.sub(carried(old.value()));
         }
         Ok(())
+    }
+
+    /// Puts rows (and removes those without payload) by ascending key. Those beyond the last row are
+    /// appended, which costs the least.
+    pub(super) fn put_sorted(&mut self, rows: &[(u64, Option<&[u8]>)]) -> Result<(), Fault> {
+        let last = self.table.last()?.map(|(last, _)| number(last.value())).transpose()?;
+        let within = rows.partition_point(|&(id, _)| Some(id) <= last);
+        let (within, beyond) = rows.split_at(within);
+        for &(id, payload) in within {
+            match payload {
+                Some(payload) => self.put(&key(id), &[payload])?,
+                None => self.remove(&key(id))?,
+            }
+        }
+        let mut end = self.table.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+        for &(id, payload) in beyond {
+            if let Some(payload) = payload {
+                self.sum.add(spell(self.name, &key(id), &[payload], &mut self.value));
+                end.insert_before(key(id).as_slice(), self.value.as_slice())?;
+            }
+        }
+        Ok(end.close()?)
     }
 
     /// Removes the row with that key if there is one.

@@ -19,32 +19,26 @@ mod layout;
 mod load;
 mod log;
 mod meta;
+mod mounts;
+mod opened;
+mod packed;
 mod results;
 mod sorted;
 mod tail;
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use redb::StorageBackend;
 use redb::backends::FileBackend;
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction,
-};
 
-use self::fault::{Fault, damaged};
+use self::fault::Fault;
 use self::home::Home;
-use self::layout::{Table, key, number};
-use self::meta::Meta;
-use self::results::Results;
-use self::tail::Tail;
+use self::opened::Opened;
 use super::{Error, Loaded, Options, Status, Store};
-use crate::record::{Batch, Record, Write};
+use crate::record::{Batch, Record};
 use crate::task::TaskId;
-
-/// Bytes of pages that the database keeps in memory.
-const CACHE: usize = 32 << 20;
 
 /// A store on the local disk.
 #[derive(Debug)]
@@ -71,7 +65,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { tail: 16 << 20, fold: 512 << 10 }
+        Self { tail: 32 << 20, fold: 256 << 10 }
     }
 }
 
@@ -177,10 +171,7 @@ impl Store for Disk {
         &mut self,
         each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Loaded, Error> {
-        self.with(|opened| {
-            load::load(&opened.db.begin_read()?, &opened.meta, &opened.tail, each)?;
-            Ok(Loaded { last: TaskId::from_bits(opened.last) })
-        })
+        self.with(|opened| opened.load(each))
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -197,11 +188,7 @@ impl Store for Disk {
 
     fn status(&mut self) -> Result<Status, Error> {
         let file = self.file.as_ref().and_then(|path| path.metadata().ok());
-        self.with(|opened| {
-            let (tail, result_bytes) = (opened.tail.bytes(), opened.results.bytes());
-            let bytes = file.map_or(tail + result_bytes, |file| file.len());
-            Ok(Status { pressure: false, bytes, result_bytes })
-        })
+        self.with(|opened| Ok(opened.status(file.map(|file| file.len()))))
     }
 
     fn close(&mut self) -> Result<(), Error> {
@@ -213,163 +200,4 @@ impl Store for Disk {
 /// Runs something of the library; a panic is a fault like any other.
 fn catch<T>(run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Fault::panicked(&*panic)))
-}
-
-/// The open database, and what must be known of it.
-struct Opened {
-    db: Database,
-    meta: Meta,
-    tail: Tail,
-    results: Results,
-    pace: Pace,
-    /// The last row of the log, and its checksum.
-    seq: u64,
-    chain: u32,
-    /// The last identifier issued.
-    last: u64,
-    /// Wall time of the last turn or sweep.
-    wall_ms: u64,
-    /// Where rows are spelled.
-    row: Vec<u8>,
-}
-
-impl fmt::Debug for Opened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("meta", &self.meta).finish_non_exhaustive()
-    }
-}
-
-impl Opened {
-    fn open(
-        backend: impl StorageBackend,
-        store: u128,
-        begin: bool,
-        options: &Options,
-        pace: Pace,
-    ) -> Result<Self, Fault> {
-        // The library would begin anew.
-        if !begin && backend.len()? == 0 {
-            return damaged("the database is empty");
-        }
-        let mut db = Database::builder().set_cache_size(CACHE).create_with_backend(backend)?;
-        if begin {
-            create(&db, store)?;
-        } else if !db.check_integrity()? && !options.accept_repair {
-            return Err(Fault::Repaired);
-        }
-        let read = db.begin_read()?;
-        let Some(meta) = Meta::read(&read)? else { return damaged("the database is not a store") };
-        if meta.store != store {
-            return damaged("the database is that of another store");
-        }
-        let results = Results::read(&read, &meta, options.result_cap)?;
-        let mut opened = Self {
-            tail: Tail::after(meta.last),
-            results,
-            pace,
-            seq: meta.folded,
-            chain: meta.chain,
-            last: meta.last,
-            wall_ms: meta.wall_ms,
-            row: Vec::new(),
-            meta,
-            db,
-        };
-        opened.read_tail(&read)?;
-        Ok(opened)
-    }
-
-    /// Walks along the chain of the log's rows, and takes note of what they write.
-    fn read_tail(&mut self, read: &redb::ReadTransaction) -> Result<(), Fault> {
-        for row in read.open_table(Table::Log.rows())?.iter()? {
-            let (key, value) = row?;
-            if number(key.value())? != self.seq + 1 {
-                return damaged(format!("row {} of the log is missing", self.seq + 1));
-            }
-            let row = log::Row::read(self.seq + 1, self.chain, value.value())?;
-            self.tail.push(self.seq + 1, self.chain, value.value().len());
-            for write in row.writes() {
-                self.tail.note(write?, |text| row.slice(text));
-            }
-            (self.seq, self.chain) = (self.seq + 1, row.chain);
-            (self.last, self.wall_ms) = (self.last.max(row.last), row.wall_ms);
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self, batch: &Batch) -> Result<(), Fault> {
-        self.wall_ms = batch.wall_ms;
-        if batch.is_empty() && batch.last.bits() <= self.last {
-            return Ok(());
-        }
-        let (seq, before) = (self.seq + 1, self.chain);
-        let chain = log::encode(seq, before, batch, &mut self.row);
-        self.tail.push(seq, before, self.row.len());
-        for &write in &batch.writes {
-            self.tail.note(write, |text| batch.slice(text));
-        }
-        let transaction = begin(&self.db)?;
-        {
-            let mut log = transaction.open_table(Table::Log.rows())?;
-            log.insert(key(seq).as_slice(), self.row.as_slice())?;
-            if self.tail.bytes() > self.pace.tail {
-                let bytes = self.pace.fold.max(2 * self.row.len() as u64);
-                let (meta, tail, results) = (&mut self.meta, &mut self.tail, &mut self.results);
-                fold::fold(&transaction, &mut log, meta, tail, results, bytes)?;
-            }
-        }
-        transaction.commit()?;
-        (self.seq, self.chain) = (seq, chain);
-        self.last = self.last.max(batch.last.bits());
-        Ok(())
-    }
-
-    fn result(&self, id: TaskId) -> Result<Option<Bytes>, Fault> {
-        let read = self.db.begin_read()?;
-        let Some((row, place)) = self.tail.end(id) else {
-            return self.results.get(&read, id.bits(), self.wall_ms);
-        };
-        let log = read.open_table(Table::Log.rows())?;
-        let Some(value) = log.get(key(row.seq).as_slice())? else {
-            return damaged(format!("row {} of the log is missing", row.seq));
-        };
-        let row = log::Row::read(row.seq, row.chain, value.value())?;
-        match row.writes().nth(place).transpose()? {
-            Some(Write::End { frame, until_ms, .. }) if until_ms > self.wall_ms => {
-                Ok(Some(Bytes::copy_from_slice(row.slice(frame))))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn sweep(&mut self, wall_ms: u64) -> Result<bool, Fault> {
-        self.wall_ms = wall_ms;
-        let (rows, more) = self.results.due(wall_ms);
-        if !rows.is_empty() {
-            let transaction = begin(&self.db)?;
-            self.results.remove(&transaction, &mut self.meta, &rows)?;
-            self.meta.write(&transaction)?;
-            transaction.commit()?;
-        }
-        Ok(more)
-    }
-}
-
-/// Begins a transaction that is synced in two phases: the pages, then the header that names them,
-/// so that a crash between leaves the state before it.
-fn begin(db: &Database) -> Result<WriteTransaction, Fault> {
-    let mut transaction = db.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    transaction.set_two_phase_commit(true);
-    Ok(transaction)
-}
-
-/// Begins a store in an empty database.
-fn create(db: &Database, store: u128) -> Result<(), Fault> {
-    let transaction = begin(db)?;
-    for table in Table::ALL {
-        transaction.open_table(table.rows())?;
-    }
-    Meta::new(store).write(&transaction)?;
-    Ok(transaction.commit()?)
 }

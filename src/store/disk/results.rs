@@ -1,11 +1,9 @@
 //! The RESULT frames of ended tasks. Many make one row of `results`; the row of the same number in
 //! `results-index` says which, so that a lookup reads about one row and a sweep reads none.
 //!
-//! A row of `results` is the number of its frames (u32); for each, by ascending identifier, the
-//! identifier (u64), the time until which it is kept (u64) and where its frame ends among the
-//! frames (u32); then the frames. Rows are numbered as they come: a lower number is older. Frames
-//! that are kept for very different times do not share a row, so that a row goes, whole, not long
-//! after most of it is over.
+//! A row of `results` is [`super::packed`]. Rows are numbered as they come: a lower number is older.
+//! Frames that are kept for very different times do not share a row, so that a row goes, whole, not
+//! long after most of it is over.
 //!
 //! A row of `results-index` is the lowest and the highest identifier (u64), the latest time (u64),
 //! bytes and checksum of the row (u32 each), the class of its times (u8), and a [`Filter`] (u64s).
@@ -13,30 +11,19 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::fault::{Fault, damaged};
 use super::filter::Filter;
-use super::layout::{Reader, Table, begin, key, number, seal, unseal};
+use super::layout::{Reader, Table, key, number, unseal};
 use super::meta::{Meta, Sum};
-
-/// Bytes that a row has at most, unless one frame alone has more. A page of the database is a power
-/// of two, and a row has one to itself; this leaves room for the page's own bytes.
-const ROW: usize = (128 << 10) - 512;
+use super::packed::{Ended, Packed, cut, pack};
 
 /// Bytes below which a row takes in more frames, rather than a further row being begun.
 const SMALL: u32 = 64 << 10;
 
 /// Rows that one sweep removes at most.
 const SWEEP: usize = 64;
-
-/// A result on its way into a row.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ended<'v> {
-    pub(super) id: u64,
-    pub(super) until_ms: u64,
-    pub(super) frame: &'v [u8],
-}
 
 /// What the rows of results hold, in memory: about two bytes a result.
 #[derive(Debug, Default)]
@@ -78,6 +65,10 @@ impl Results {
             results.rows.insert(number(key.value())?, entry);
         }
         meta.compare(Table::ResultsIndex, sum)?;
+        let rows = transaction.open_table(Table::Results.rows())?.len()?;
+        if rows != results.rows.len() as u64 {
+            return damaged(format!("{rows} rows of results, not {}", results.rows.len()));
+        }
         Ok(results)
     }
 
@@ -135,7 +126,7 @@ impl Results {
                 meta.next_results += 1;
                 meta.next_results
             });
-            let entry = pack(at, class, some, &mut value);
+            let entry = Entry::of(at, class, &some, &mut value);
             table.insert(key(at).as_slice(), value.as_slice())?;
             meta.table(transaction, Table::ResultsIndex)?.put(&key(at), &[&entry.encode()])?;
             self.bytes += u64::from(entry.bytes);
@@ -219,91 +210,20 @@ fn class(left_ms: u64) -> u8 {
     (left_ms / 60_000 + 1).ilog2().try_into().unwrap_or(u8::MAX)
 }
 
-/// Cuts results into runs that make a row each, without those that a later one of the same task
-/// replaces.
-fn cut<'e, 'v>(mut all: &'e [Ended<'v>]) -> impl Iterator<Item = Vec<&'e Ended<'v>>> {
-    std::iter::from_fn(move || {
-        let (mut row, mut bytes) = (Vec::new(), 0);
-        while let Some((first, rest)) = all.split_first() {
-            bytes += Packed::PLACE + first.frame.len();
-            if bytes > ROW && !row.is_empty() {
-                break;
-            }
-            all = rest;
-            if rest.first().is_none_or(|next| next.id != first.id) {
-                row.push(first);
-            }
-        }
-        (!row.is_empty()).then_some(row)
-    })
-}
-
-/// Spells a row into `value`, and its entry.
-fn pack(at: u64, class: u8, ended: Vec<&Ended<'_>>, value: &mut Vec<u8>) -> Entry {
-    let narrow = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    begin(value);
-    value.extend_from_slice(&narrow(ended.len()).to_le_bytes());
-    let mut end = 0;
-    for ended in &ended {
-        end += ended.frame.len();
-        value.extend_from_slice(&ended.id.to_le_bytes());
-        value.extend_from_slice(&ended.until_ms.to_le_bytes());
-        value.extend_from_slice(&narrow(end).to_le_bytes());
-    }
-    ended.iter().for_each(|ended| value.extend_from_slice(ended.frame));
-    Entry {
-        low: ended.first().map_or(0, |ended| ended.id),
-        high: ended.last().map_or(0, |ended| ended.id),
-        until_ms: ended.iter().map(|ended| ended.until_ms).max().unwrap_or(0),
-        crc: seal(Table::Results, &key(at), 0, value),
-        bytes: narrow(value.len()),
-        class,
-        filter: Filter::of(ended.iter().map(|ended| ended.id)),
-    }
-}
-
-/// The payload of a row of results.
-struct Packed<'v> {
-    places: &'v [[u8; Packed::PLACE]],
-    frames: &'v [u8],
-}
-
-impl<'v> Packed<'v> {
-    /// Bytes beside a frame: identifier, time, end.
-    const PLACE: usize = 20;
-
-    fn read(payload: &'v [u8]) -> Option<Self> {
-        let mut from = Reader(payload);
-        let count = from.u32()?;
-        let places = from.bytes(count.checked_mul(u32::try_from(Self::PLACE).ok()?)?)?;
-        let packed = Self { places: places.as_chunks().0, frames: from.0 };
-        let end = packed.places.last().map_or(Some(0), |place| Some(place_of(place)?.2))?;
-        (end == packed.frames.len()).then_some(packed)
-    }
-
-    fn at(&self, n: usize) -> Option<Ended<'v>> {
-        let before = n.checked_sub(1).and_then(|before| self.places.get(before));
-        let start = before.map_or(Some(0), |before| Some(place_of(before)?.2))?;
-        let (id, until_ms, end) = place_of(self.places.get(n)?)?;
-        Some(Ended { id, until_ms, frame: self.frames.get(start..end)? })
-    }
-
-    fn all(self) -> impl Iterator<Item = Ended<'v>> {
-        (0..self.places.len()).filter_map(move |n| self.at(n))
-    }
-
-    fn find(&self, id: u64) -> Option<Ended<'v>> {
-        let found = self.places.binary_search_by_key(&Some(id), |place| Some(place_of(place)?.0));
-        self.at(found.ok()?)
-    }
-}
-
-fn place_of(place: &[u8; Packed::PLACE]) -> Option<(u64, u64, usize)> {
-    let mut from = Reader(place);
-    Some((from.u64()?, from.u64()?, usize::try_from(from.u32()?).ok()?))
-}
-
 impl Entry {
+    /// That of a row of results, which is spelled into `value`.
+    fn of(at: u64, class: u8, ended: &[&Ended<'_>], value: &mut Vec<u8>) -> Self {
+        Self {
+            low: ended.first().map_or(0, |ended| ended.id),
+            high: ended.last().map_or(0, |ended| ended.id),
+            until_ms: ended.iter().map(|ended| ended.until_ms).max().unwrap_or(0),
+            crc: pack(at, ended, value),
+            bytes: u32::try_from(value.len()).unwrap_or(u32::MAX),
+            class,
+            filter: Filter::of(ended.iter().map(|ended| ended.id)),
+        }
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(40 + self.filter.words().len() * 8);
         for number in [self.low, self.high, self.until_ms] {

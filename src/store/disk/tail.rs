@@ -213,3 +213,88 @@ impl Hasher for IdHasher {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: TaskId = TaskId::from_bits(9);
+    const NONE: Text = Text { start: 0, end: 0 };
+    const SUBMIT: Write = Write::Submit { id: ID, frame: NONE };
+    const STATE: Write = Write::State { id: ID, line: NONE };
+    const END: Write = Write::End { id: ID, frame: NONE, until_ms: 1 };
+
+    /// A tail whose rows have one write each, of one byte.
+    fn tail(newest: u64, writes: &[Write]) -> Tail {
+        let mut tail = Tail::after(newest);
+        for (&write, seq) in writes.iter().zip(1..) {
+            tail.push(seq, 0, 1);
+            tail.note(write, |_| b"name");
+        }
+        tail
+    }
+
+    fn due(frame: bool, line: bool, stored: bool) -> Due {
+        Due { frame, line, stored }
+    }
+
+    #[test]
+    fn a_task_that_ends_in_the_tail_goes_nowhere() {
+        let mut tail = tail(0, &[SUBMIT, STATE, END]);
+        assert_eq!(tail.settle(ID, 1), due(false, false, false));
+        assert_eq!(tail.settle(ID, 2), due(false, false, false));
+        assert_eq!(tail.settle(ID, 3), due(true, true, false));
+        assert!(tail.tasks.is_empty());
+    }
+
+    #[test]
+    fn a_task_that_was_folded_is_taken_out_when_it_ends() {
+        let mut tail = tail(0, &[SUBMIT, STATE]);
+        assert_eq!(tail.settle(ID, 1), due(true, false, false));
+        tail.note(END, |_| b"");
+        assert_eq!(tail.settle(ID, 2), due(false, false, true));
+        assert_eq!(tail.settle(ID, 3), due(true, true, true));
+    }
+
+    #[test]
+    fn a_task_whose_submission_was_folded_earlier_may_be_in_the_tables() {
+        // Unknown to this tail, or known again by a batch that came a second time.
+        for writes in [&[END][..], &[SUBMIT, END]] {
+            let mut tail = tail(ID.bits(), writes);
+            let last = writes.len() as u64;
+            assert!(writes.iter().zip(1..last).all(|(_, ordinal)| !tail.settle(ID, ordinal).frame));
+            assert_eq!(tail.settle(ID, last), due(true, true, true));
+        }
+    }
+
+    #[test]
+    fn of_a_named_line_only_the_last_write_matters() {
+        let write = Write::Queue { name: NONE, line: NONE };
+        let mut tail = tail(0, &[write, write]);
+        let key = line_key(QUEUE, b"name");
+        assert!(!tail.settle_line(&key, 1));
+        assert!(tail.settle_line(&key, 2));
+        assert!(tail.lines.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_rows_are_given_up_to_a_number_of_bytes_and_at_least_one() {
+        let mut tail = tail(0, &[SUBMIT, STATE, STATE, STATE]);
+        assert_eq!(tail.oldest(1).len(), 1);
+        assert_eq!(tail.oldest(3).len(), 3);
+        assert_eq!(tail.oldest(99).len(), 4);
+        tail.forget(3);
+        assert_eq!((tail.bytes(), tail.oldest(99).len()), (1, 1));
+    }
+
+    #[test]
+    fn the_end_of_a_task_is_found_in_its_row() {
+        let mut tail = tail(0, &[SUBMIT, STATE]);
+        tail.push(3, 0, 1);
+        tail.note(STATE, |_| b"");
+        tail.note(END, |_| b"");
+        let (row, place) = tail.end(ID).unwrap();
+        assert_eq!((row.seq, place), (3, 1));
+        assert!(tail.end(TaskId::from_bits(8)).is_none());
+    }
+}

@@ -1,6 +1,6 @@
 //! Taking the fence.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::RngExt;
 
@@ -19,7 +19,7 @@ use crate::task::TaskId;
 /// A standby asks again after so long at the latest: the holder may give the lease back any time.
 const POLL_MAX: Duration = Duration::from_millis(500);
 /// Between two reports of a standby.
-const REPORT_EVERY_MS: u64 = 10_000;
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait for Redis's file, and between two looks at it.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);
 const CONFIRM_PAUSE: Duration = Duration::from_millis(20);
@@ -45,7 +45,7 @@ pub(super) fn acquire(
     keys: &Keys,
     options: &Options,
 ) -> Result<(Fence, TaskId), Error> {
-    let mut reported: Option<(String, u64)> = None;
+    let mut reported: Option<(String, Instant)> = None;
     loop {
         let attempt = insist(link, "taking the shard", options.start_limit, |link| {
             attempt(link, scripts, keys, options)
@@ -57,13 +57,13 @@ pub(super) fn acquire(
             }
             Attempt::Moved => rest(Duration::from_millis(1)),
             Attempt::Busy { ms, holder } => {
-                let due = |(to, left): &(String, u64)| {
-                    *to != holder || left.saturating_sub(ms) >= REPORT_EVERY_MS || ms > *left
+                let known = |(to, at): &(String, Instant)| {
+                    *to == holder && now().duration_since(*at) < REPORT_EVERY
                 };
-                if reported.as_ref().is_none_or(due) {
+                if !reported.as_ref().is_some_and(known) {
                     let shard = options.shard;
                     tracing::info!("standby: shard {shard} is held by {holder} for {ms} ms more");
-                    reported = Some((holder, ms));
+                    reported = Some((holder, now()));
                 }
                 rest(Duration::from_millis(ms.max(1)).min(POLL_MAX));
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{Bucket, Keys};
+use super::keys::{Bucket, Key, Keys};
 use super::plan::{Arg, Plan, settle};
 use super::results::Buckets;
 use crate::frame::{Word, Words, decode};
@@ -132,12 +132,10 @@ fn put_finished(plan: &mut Plan<'_>, keys: &Keys, finished: &[TaskId]) {
 
 fn put_queues<'a>(plan: &mut Plan<'a>, keys: &Keys, mut queues: Vec<(&'a str, &'a str)>) {
     settle(&mut queues);
-    plan.command("SADD", &keys.queues(), queues.iter().map(|&(name, _)| Arg::from(name)));
-    for (name, line) in queues {
-        let key = keys.queue(name);
-        plan.bare("DEL", &key);
-        plan.command("HSET", &key, fields(line));
+    for &(name, line) in &queues {
+        put_fields(plan, &keys.queue(name), line);
     }
+    plan.hash(&keys.queues(), queues.into_iter().map(|(name, line)| (name, Some(line))).collect());
 }
 
 fn put_workers<'a>(
@@ -176,12 +174,6 @@ pub(super) fn host_of(line: &str) -> Option<String> {
 
 fn put_stats<'a>(plan: &mut Plan<'a>, keys: &Keys, mut stats: Vec<(&'a str, Option<&'a str>)>) {
     settle(&mut stats);
-    let named = |gone: bool| {
-        let of = stats.iter().filter(move |(_, line)| line.is_none() == gone);
-        of.map(|&(name, _)| Arg::from(name)).collect::<Vec<_>>()
-    };
-    plan.command("SADD", &keys.measured(), named(false));
-    plan.command("SREM", &keys.measured(), named(true));
     let pairs = || stats.iter().filter(|(name, _)| name.contains('@'));
     let cost_of = |line: Option<&str>| line.and_then(cost);
     let costly = pairs().filter_map(|&(name, line)| Some((cost_of(line)?, name)));
@@ -189,10 +181,9 @@ fn put_stats<'a>(plan: &mut Plan<'a>, keys: &Keys, mut stats: Vec<(&'a str, Opti
     let free = pairs().filter(|&&(_, line)| cost_of(line).is_none());
     plan.command("ZREM", &keys.cost(), free.map(|&(name, _)| name.into()).collect::<Vec<_>>());
     for &(name, line) in &stats {
-        let key = keys.stats(name);
-        plan.bare("DEL", &key);
-        plan.command("HSET", &key, line.map(fields).unwrap_or_default());
+        put_fields(plan, &keys.stats(name), line.unwrap_or_default());
     }
+    plan.hash(&keys.measured(), stats);
 }
 
 /// The cost in a line of figures, in the spelling that a sorted set takes for certain.
@@ -201,13 +192,12 @@ fn cost(line: &str) -> Option<String> {
     cost.is_finite().then(|| cost.to_string())
 }
 
-/// The field that keeps the whole line, as written; the others are for who looks.
-pub(super) const LINE: &str = "line";
-
-fn fields(line: &str) -> Vec<Arg<'_>> {
-    let words = Words::of(line).filter_map(|word| match word {
+/// Replaces a hash by the options of a line.
+fn put_fields<'a>(plan: &mut Plan<'a>, key: &Key, line: &'a str) {
+    let options = Words::of(line).filter_map(|word| match word {
         Word::Option(name, value) => Some([Arg::from(name), Arg::from(value)]),
         Word::Arg(_) => None,
     });
-    words.flatten().chain([Arg::from(LINE), Arg::from(line)]).collect()
+    plan.bare("DEL", key);
+    plan.command("HSET", key, options.flatten());
 }

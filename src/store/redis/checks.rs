@@ -25,6 +25,12 @@ pub(super) fn judge(info: &str, allow_unsafe: bool) -> Verdict {
     if major(version).is_none_or(|major| major < 7) {
         return Verdict::Unfit(format!("it is version {version:?}; 7.0 or newer is needed"));
     }
+    let mode = field(info, "redis_mode").unwrap_or("standalone");
+    if mode != "standalone" {
+        return Verdict::Unfit(format!(
+            "it is a Redis {mode}, which this version does not support"
+        ));
+    }
     if field(info, "loading").is_some_and(|loading| loading != "0") {
         return Verdict::NotNow("it is still loading its data".to_owned());
     }
@@ -79,6 +85,7 @@ mod tests {
             (evicts.as_str(), "maxmemory-policy noeviction"),
             (&GOOD.replace("aof_enabled:1", "aof_enabled:0"), "appendonly yes"),
             (&GOOD.replace("7.0.15", "6.2.14"), "7.0 or newer"),
+            (&format!("{GOOD}redis_mode:cluster\r\n"), "Redis cluster"),
             ("", "7.0 or newer"),
         ] {
             let verdict = judge(info, false);

@@ -11,6 +11,14 @@ use super::options::Options;
 use super::scripts::Script;
 use crate::store::Error;
 
+/// The scheme of an address that this version can use.
+const SUPPORTED: &str = "redis";
+
+/// Whether a scheme names a Redis, if only one that this version refuses.
+pub fn is_scheme(scheme: &str) -> bool {
+    [SUPPORTED, "rediss", "redis+sentinel", "redis+cluster"].contains(&scheme)
+}
+
 /// One connection to Redis, or the way to the next one.
 pub(super) struct Link {
     client: Client,
@@ -28,12 +36,15 @@ impl Link {
     /// Reads the address; connects nothing.
     pub(super) fn new(options: &Options) -> Result<Self, Error> {
         let refuse = |text: String| Error::Unavailable(text);
-        let scheme = options.url.split("://").next().unwrap_or_default();
-        if scheme != "redis" || !options.url.contains("://") {
+        let scheme = options.url.split_once("://").map_or("", |(scheme, _)| scheme);
+        if scheme != SUPPORTED {
             return Err(refuse(format!(
                 "a Redis address is redis://[user:password@]host[:port][/database]; the scheme \
                  {scheme:?} is not supported by this version (TLS, Sentinel and Cluster are not yet)"
             )));
+        }
+        if options.holder.is_empty() {
+            return Err(refuse("a Redis is held by somebody: the holder has no name".to_owned()));
         }
         let info = options
             .url
@@ -70,19 +81,6 @@ impl Link {
         let reply = match self.connected()?.req_packed_command(packed) {
             Ok(Value::ServerError(error)) => Err(Failure::from(&error.into())),
             Ok(value) => Ok(value),
-            Err(error) => Err(Failure::from(&error)),
-        };
-        self.settle(reply)
-    }
-
-    /// Sends several commands at once and waits for all replies, once.
-    pub(super) fn ask_all(&mut self, commands: &redis::Pipeline) -> Result<Vec<Value>, Failure> {
-        let (packed, count) = (commands.get_packed_pipeline(), commands.len());
-        let reply = match self.connected()?.req_packed_commands(&packed, 0, count) {
-            Ok(values) => values
-                .into_iter()
-                .map(|value| value.extract_error().map_err(|error| Failure::from(&error)))
-                .collect(),
             Err(error) => Err(Failure::from(&error)),
         };
         self.settle(reply)

@@ -88,12 +88,12 @@ impl Keys {
         self.key(Type::Hash, "holds")
     }
 
-    /// The names of the queues that have policies.
+    /// Queue to its line of policies: what is loaded.
     pub(super) fn queues(&self) -> Key {
-        self.key(Type::Set, "queues")
+        self.key(Type::Hash, "queues")
     }
 
-    /// The policies of a queue.
+    /// The policies of a queue, one a field: for who looks.
     pub(super) fn queue(&self, name: &str) -> Key {
         self.key(Type::Hash, &format!("queue:{}", escaped(name)))
     }
@@ -108,12 +108,12 @@ impl Keys {
         self.key(Type::Set, &format!("machine:{}", escaped(host)))
     }
 
-    /// The kinds and pairs that have figures.
+    /// Kind or pair to its line of figures: what is loaded.
     pub(super) fn measured(&self) -> Key {
-        self.key(Type::Set, "stats")
+        self.key(Type::Hash, "stats")
     }
 
-    /// The figures of a kind, or of a pair `kind@worker`.
+    /// The figures of a kind, or of a pair `kind@worker`, one a field: for who looks.
     pub(super) fn stats(&self, name: &str) -> Key {
         let words = match name.split_once('@') {
             Some((kind, worker)) => format!("stats:{}:{}", escaped(kind), escaped(worker)),

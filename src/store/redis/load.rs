@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::changes::{Hosts, LINE, host_of};
+use super::changes::{Hosts, host_of};
 use super::connect::{Link, now, packed};
 use super::failure::Failure;
 use super::keys::Key;
@@ -14,9 +14,6 @@ use super::shard::Shard;
 use crate::record::Record;
 use crate::store::Error;
 use crate::task::TaskId;
-
-/// Names whose lines are asked for at once.
-const NAMES_AT_ONCE: usize = 500;
 
 /// Everything kept.
 #[derive(Default)]
@@ -65,8 +62,8 @@ impl<'a> Reader<'a> {
             dead: self.rows(&keys.dead())?,
             holds: self.pairs(&keys.holds())?,
             workers: self.pairs(&keys.workers())?,
-            queues: self.lines(&keys.queues(), |name| keys.queue(name))?,
-            stats: self.lines(&keys.measured(), |name| keys.stats(name))?,
+            queues: self.pairs(&keys.queues())?,
+            stats: self.pairs(&keys.measured())?,
             ..Kept::default()
         };
         for (bucket, line) in self.pairs(&keys.buckets())? {
@@ -84,7 +81,7 @@ impl<'a> Reader<'a> {
 
     fn rows(&mut self, key: &Key) -> Result<Rows, Failure> {
         let mut rows = Rows::default();
-        self.pages(key, "HSCAN", |page| {
+        self.pages(key, |page| {
             for pair in page.chunks_exact(2) {
                 let [id, text] = pair else { continue };
                 let id = TaskId::parse(id).ok_or_else(|| {
@@ -101,7 +98,7 @@ impl<'a> Reader<'a> {
 
     fn pairs(&mut self, key: &Key) -> Result<Pairs, Failure> {
         let mut pairs = Pairs::new();
-        self.pages(key, "HSCAN", |page| {
+        self.pages(key, |page| {
             let mut fields = page.into_iter();
             while let (Some(field), Some(value)) = (fields.next(), fields.next()) {
                 pairs.insert(field, value);
@@ -111,40 +108,10 @@ impl<'a> Reader<'a> {
         Ok(pairs)
     }
 
-    /// The whole lines of hashes whose names a set holds.
-    fn lines(&mut self, set: &Key, key: impl Fn(&str) -> Key) -> Result<Pairs, Failure> {
-        let mut names = Vec::new();
-        self.pages(set, "SSCAN", |page| {
-            names.extend(page);
-            Ok(())
-        })?;
-        let mut lines = Pairs::new();
-        for names in names.chunks(NAMES_AT_ONCE) {
-            let mut asked = redis::Pipeline::with_capacity(names.len());
-            for name in names {
-                let name = std::str::from_utf8(name).unwrap_or_default();
-                asked.cmd("HGET").arg(key(name).name).arg(LINE);
-            }
-            let answers = self.link.ask_all(&asked)?;
-            for (name, line) in names.iter().zip(answers) {
-                match redis::from_redis_value::<Option<Vec<u8>>>(line).map_err(Failure::garbled)? {
-                    Some(line) => drop(lines.insert(name.clone(), line)),
-                    None => tracing::warn!(
-                        "{:?} stands in {} and has no line of its own: left out",
-                        String::from_utf8_lossy(name),
-                        set.name
-                    ),
-                }
-            }
-        }
-        Ok(lines)
-    }
-
-    /// Scans a hash or a set. A field may come twice while Redis rearranges the table.
+    /// Scans a hash. A field may come twice while Redis rearranges the table.
     fn pages(
         &mut self,
         key: &Key,
-        scan: &str,
         mut each: impl FnMut(Vec<Vec<u8>>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut count = next_count(None);
@@ -153,7 +120,7 @@ impl<'a> Reader<'a> {
             let wanted = count.to_string();
             let args = [key.name.as_bytes(), cursor.as_bytes(), b"COUNT", wanted.as_bytes()];
             let reply =
-                self.link.ask(&packed(scan, &args)).map_err(|failure| wrong(failure, key))?;
+                self.link.ask(&packed("HSCAN", &args)).map_err(|failure| wrong(failure, key))?;
             let page = Page::read(reply).map_err(Failure::garbled)?;
             count = next_count(Some((count, page.bytes())));
             self.read += page.texts.len();

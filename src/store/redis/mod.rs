@@ -32,6 +32,7 @@ mod sweep;
 
 use bytes::Bytes;
 
+pub use connect::is_scheme;
 pub use options::Options;
 
 use self::changes::Hosts;
@@ -165,10 +166,9 @@ impl Store for Redis {
 
     /// Gives the lease back, if Redis is there to take it.
     fn close(&mut self) -> Result<(), Error> {
-        if let Some(shard) = self.shard.take() {
-            if let Err(failure) = shard.give_back(&mut self.link) {
-                tracing::warn!("the lease was not given back, it runs out by itself: {failure:?}");
-            }
+        let given_back = self.shard.take().map(|shard| shard.give_back(&mut self.link));
+        if let Some(Err(failure)) = given_back {
+            tracing::warn!("the lease was not given back, it runs out by itself: {failure:?}");
         }
         self.link.drop_connection();
         Ok(())

@@ -1,4 +1,4 @@
-//! Pages of a hash or a set, of a size that neither Redis nor we notice.
+//! Pages of a hash, of a size that neither Redis nor we notice.
 
 use redis::{ParsingError, Value};
 
@@ -9,11 +9,11 @@ const FIRST: usize = 200;
 /// The bounds of all others.
 const COUNT: std::ops::RangeInclusive<usize> = 10..=5000;
 
-/// The reply to HSCAN or SSCAN.
+/// The reply to HSCAN.
 pub(super) struct Page {
     /// Where the next page begins.
     pub(super) cursor: String,
-    /// Members; or fields and values in turn.
+    /// Fields and values in turn.
     pub(super) texts: Vec<Vec<u8>>,
 }
 

@@ -68,6 +68,17 @@ fn e03_a_forgotten_sync_is_found() {
     assert!(found > 5, "{found} of 60 found");
 }
 
+/// What ended, was forgotten or was overwritten does not pile up.
+#[test]
+fn e16_space_is_used_again() {
+    let mut history = History::begin(Storage::default(), 5).unwrap();
+    history.run(400).unwrap();
+    let early = history.storage.bytes().len();
+    history.run(800).unwrap();
+    let late = history.storage.bytes().len();
+    assert!(late <= 2 * early, "{early} bytes, later {late}");
+}
+
 /// A disk that is full or broken from some change on, or for one.
 #[test]
 fn e01_e02_a_failing_change_ends_the_store_and_loses_nothing() {

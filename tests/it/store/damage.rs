@@ -3,11 +3,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ganger::store::Error;
+use ganger::store::{Error, Store};
+use ganger::task::TaskId;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use super::history::{History, find, open, open_as};
+use super::history::{History, Moment, find, open, open_as};
+use super::model::{Turn, submit_frame};
 use super::storage::Storage;
 
 /// A store after some turns, as a killed process leaves it and as an orderly end does.
@@ -15,7 +17,7 @@ fn images(seed: u64) -> (History, [Vec<u8>; 2]) {
     let mut history = History::begin(Storage::default(), seed).unwrap();
     history.run(60).unwrap();
     let killed = history.storage.bytes();
-    ganger::store::Store::close(&mut history.disk).unwrap();
+    history.disk.close().unwrap();
     let closed = history.storage.bytes();
     (history, [killed, closed])
 }
@@ -47,21 +49,41 @@ fn damaged(seeds: u64, damage: impl Fn(&mut Vec<u8>, &mut SmallRng)) -> Tally {
     tally
 }
 
-/// Opens the store twice: what refuses the first time must not let wrong things pass the second.
+/// Opens the store, and if it is refused once more: what refuses the first time must not let wrong
+/// things pass the second.
 fn outcome(history: &History, bytes: Vec<u8>) -> Result<(), String> {
     let storage = Storage::holding(bytes);
-    let last = &history.moments[history.moments.len() - 1..];
-    let open = || {
-        let mut disk = open(&storage).map_err(|error| error.to_string())?;
-        find(&mut disk, last).map(drop)
+    let mut moments = history.moments[history.moments.len() - 1..].to_vec();
+    let mut go_on = || {
+        let run = AssertUnwindSafe(|| go_on(&storage, &mut moments));
+        catch_unwind(run).unwrap_or_else(|_| Err("a panic came through".into()))
     };
-    let open =
-        || catch_unwind(AssertUnwindSafe(open)).unwrap_or(Err("a panic came through".into()));
-    let first = open();
-    match open() {
-        Err(what) if !what.starts_with("corrupt: ") => Err(format!("the second time: {what}")),
-        _ => first,
+    let refused = |outcome: &Result<(), String>| match outcome {
+        Err(what) => what.starts_with("corrupt: "),
+        Ok(()) => false,
+    };
+    let first = go_on();
+    let second = if refused(&first) { go_on() } else { Ok(()) };
+    if second.is_ok() || refused(&second) { first } else { second }
+}
+
+/// Compares a store with the last of some moments, or one that was in flight after it, and goes on:
+/// whatever else is damaged must not come to light, or do harm, later.
+fn go_on(storage: &Storage, moments: &mut Vec<Moment>) -> Result<(), String> {
+    let text = |error: Error| error.to_string();
+    let mut disk = open(storage).map_err(text)?;
+    *moments = vec![find(&mut disk, moments)?.clone()];
+    for n in 0..20 {
+        let mut moment = moments[moments.len() - 1].clone();
+        let id = TaskId::next(moment.model.last, moment.wall_ms, 0);
+        let turn = Turn::at(moment.wall_ms).submit(id, submit_frame(&[n; 600]));
+        moment.model.apply(&turn.0, &mut moment.results);
+        moments.push(moment);
+        disk.commit(&turn.0).map_err(text)?;
+        moments.remove(0);
     }
+    drop(disk);
+    find(&mut open(storage).map_err(text)?, moments).map(drop)
 }
 
 /// The place of a random sector that holds something.
@@ -81,7 +103,7 @@ fn e06_a_flipped_bit_is_refused_or_harmless() {
         let at = random.random_range(sector);
         bytes[at] ^= 1 << random.random_range(0..8);
     });
-    assert!(tally.refused > 100, "{tally:?}");
+    assert!(tally.refused > 60, "{tally:?}");
 }
 
 #[test]
@@ -90,7 +112,7 @@ fn e06_a_zeroed_sector_is_refused_or_harmless() {
         let sector = sector(bytes, random);
         bytes[sector].fill(0);
     });
-    assert!(tally.refused > 100, "{tally:?}");
+    assert!(tally.refused > 60, "{tally:?}");
 }
 
 #[test]
@@ -99,7 +121,7 @@ fn e06_e18_a_sector_of_garbage_is_refused_or_harmless() {
         let sector = sector(bytes, random);
         random.fill_bytes(&mut bytes[sector]);
     });
-    assert!(tally.refused > 100, "{tally:?}");
+    assert!(tally.refused > 60, "{tally:?}");
 }
 
 #[test]
@@ -111,7 +133,7 @@ fn e06_two_swapped_pages_are_refused_or_harmless() {
             bytes.swap(a * 4096 + at, b * 4096 + at);
         }
     });
-    assert!(tally.refused > 50, "{tally:?}");
+    assert!(tally.refused > 60, "{tally:?}");
 }
 
 #[test]

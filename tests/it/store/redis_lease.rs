@@ -1,5 +1,7 @@
 //! Two schedulers on one Redis: one writes, the other waits.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::thread::spawn;
 use std::time::Duration;
 
@@ -152,10 +154,54 @@ fn reading_begins_anew_when_the_connection_breaks() {
         store.commit(&turn.0).unwrap();
     }
     let proxy = Proxy::to(server.port());
-    for word in ["HSCAN", "SSCAN", "HSCAN", "HSCAN"] {
+    for word in ["HSCAN", ":state", ":stats", "HSCAN"] {
         proxy.next_with(word, Fault::LoseReply);
     }
     let mut again = Redis::new(options(proxy.url())).unwrap();
     let tasks: Vec<_> = Model::load(&mut again).tasks.into_keys().collect();
     assert_eq!(tasks, (0..2000).map(id).collect::<Vec<_>>());
+}
+
+#[test]
+fn t31_the_lease_goes_on_while_much_is_read() {
+    let server = Server::start();
+    let mut store = open(options(server.url()));
+    for hundred in 0..100 {
+        let mut turn = Turn::at(START_MS);
+        for n in 0..100 {
+            turn = turn.submit(id(hundred * 100 + n), submit_frame(&[7; 2000]));
+        }
+        store.commit(&turn.0).unwrap();
+    }
+    let mut client = server.client();
+    redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut client).unwrap();
+    // So short that every page is late.
+    drop(open(held_by("test:7330", server.url(), Duration::from_nanos(4))));
+    let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut client).unwrap();
+    let calls = |command: &str| -> u64 {
+        let line = stats.lines().find_map(|line| line.strip_prefix(command)).unwrap();
+        line.split([':', '=', ',']).nth(2).unwrap().parse().unwrap()
+    };
+    // But for the last page of each of the eight hashes, and the fence itself.
+    let (pages, renewals) = (calls("cmdstat_hscan"), calls("cmdstat_evalsha"));
+    assert!(pages > 20 && renewals >= pages - 8, "{pages} pages, {renewals} renewals");
+}
+
+#[test]
+fn a_standby_can_be_stopped() {
+    let server = Server::start();
+    let _first = open(held_by("a:1", server.url(), LONG));
+    let mut standby = Command::new(env!("CARGO_BIN_EXE_ganger"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--store", &server.url()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(standby.stderr.take().unwrap()).lines();
+    said.find(|line| line.as_ref().unwrap().contains("standby: shard 0 is held by a:1")).unwrap();
+    let pid = standby.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(standby.wait().unwrap().success());
+    assert_eq!(field(&server, "holder"), "a:1");
 }

@@ -5,15 +5,15 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Longer than anything takes that works.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
 }
 
 impl Peer {
-    pub fn connect(addr: SocketAddr) -> Self {
+    pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).expect("the scheduler listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("an option");
@@ -22,7 +22,7 @@ impl Peer {
     }
 
     /// A client that has said HELLO.
-    pub fn client(addr: SocketAddr) -> Self {
+    pub(crate) fn client(addr: SocketAddr) -> Self {
         let mut peer = Self::connect(addr);
         peer.send("HELLO 1 client name=test\n");
         let line = peer.line();
@@ -31,7 +31,7 @@ impl Peer {
     }
 
     /// A worker that has said HELLO with these options, and the OK it got.
-    pub fn worker(addr: SocketAddr, options: &str) -> (Self, String) {
+    pub(crate) fn worker(addr: SocketAddr, options: &str) -> (Self, String) {
         let mut peer = Self::connect(addr);
         peer.send(&format!("HELLO 1 worker {options}\n"));
         let line = peer.line();
@@ -39,29 +39,29 @@ impl Peer {
         (peer, line)
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the scheduler reads");
     }
 
     /// Sends what the scheduler may refuse to read to the end.
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
     /// Says that nothing more comes.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("half of a connection");
     }
 
     /// The next line without its line feed; empty at the end.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.reader.read_line(&mut line).expect("a line in time");
         line.trim_end_matches('\n').to_owned()
     }
 
     /// The next frame: its header, and its payload if it has one.
-    pub fn frame(&mut self) -> (String, Vec<u8>) {
+    pub(crate) fn frame(&mut self) -> (String, Vec<u8>) {
         let line = self.line();
         let Some(length) = line.rsplit_once(" #").and_then(|(_, digits)| digits.parse().ok())
         else {
@@ -76,14 +76,14 @@ impl Peer {
     }
 
     /// Asserts that the next frame's header begins so; the whole frame.
-    pub fn expect(&mut self, start: &str) -> (String, Vec<u8>) {
+    pub(crate) fn expect(&mut self, start: &str) -> (String, Vec<u8>) {
         let frame = self.frame();
         assert!(frame.0.starts_with(start), "expected {start:?}, got {:?}", frame.0);
         frame
     }
 
     /// Asserts that the scheduler closes the connection, saying nothing more.
-    pub fn expect_end(&mut self) {
+    pub(crate) fn expect_end(&mut self) {
         let mut rest = Vec::new();
         match self.reader.read_to_end(&mut rest) {
             Ok(_) => assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest)),
@@ -92,13 +92,13 @@ impl Peer {
     }
 
     /// Submits a task and returns its id.
-    pub fn submit(&mut self, frame: &str) -> String {
+    pub(crate) fn submit(&mut self, frame: &str) -> String {
         self.send(frame);
         let (line, _) = self.expect("OK ");
         line.split(' ').nth(1).expect("an id").to_owned()
     }
 
-    pub fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
 }

@@ -1,0 +1,147 @@
+//! What `ganger bench` is told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use super::load::Shape;
+use super::payload::{LONGEST, NUMBER};
+use crate::task::is_name;
+
+/// Measures a scheduler: how many tasks a second, how long one takes, and what it costs.
+///
+/// Without --connect, one is started for the purpose and ended afterwards. Every result is checked;
+/// a wrong, missing or second one ends the benchmark with an error.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Measure the scheduler that listens there
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["store", "program"])]
+    pub connect: Option<SocketAddr>,
+    /// Count these processes as the scheduler of --connect: itself, its Redis
+    #[arg(long, value_name = "PID", value_delimiter = ',', requires = "connect")]
+    pub pid: Vec<u32>,
+    /// The token to show
+    #[arg(long, env = "GANGER_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// What the started scheduler keeps its tasks in: `memory:`, `file:` (in a temporary directory),
+    /// `file:DIRECTORY`, `redis` (one started for the purpose), `redis://…`
+    #[arg(long, default_value = "file:")]
+    pub store: String,
+    /// The program to start, if not this one
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub program: Option<PathBuf>,
+    /// What to measure
+    #[arg(long, value_delimiter = ',', default_value = "e2e,submit,drain,serial,open")]
+    pub phases: Vec<What>,
+    /// Instead: memory of so many waiting tasks, and how long a restart with them takes
+    #[arg(long, value_name = "TASKS", default_value_t = 0, conflicts_with = "phases")]
+    pub queued: u64,
+    /// Tasks of a throughput phase
+    #[arg(short = 'n', long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub tasks: u64,
+    /// Connections that submit
+    #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    pub clients: u16,
+    /// Connections that do the tasks
+    #[arg(short, long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: u16,
+    /// Unacknowledged submissions of a client
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
+    pub window: u64,
+    /// Tasks that a worker holds at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub depth: u32,
+    /// Bytes of a payload
+    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    pub payload: usize,
+    /// Bytes of a result
+    #[arg(long, value_name = "BYTES", default_value_t = 32)]
+    pub result: usize,
+    /// How long results are kept, in milliseconds; an hour unless given
+    #[arg(long, value_name = "MS")]
+    pub result_ttl: Option<u64>,
+    /// How tasks find their workers, in a queue of their own: hash, modulo, weighted-random
+    #[arg(long)]
+    pub route: Option<String>,
+    /// Give the tasks so many different keys
+    #[arg(long, default_value_t = 0)]
+    pub keys: u64,
+    /// Give each task a `unique=`
+    #[arg(long)]
+    pub unique: bool,
+    /// Tasks of the serial latency phase
+    #[arg(long, value_name = "TASKS", default_value_t = 5000)]
+    pub serial_tasks: u64,
+    /// Tasks a second of the open latency phase
+    #[arg(long, default_value_t = 1000.0)]
+    pub rate: f64,
+    /// Tasks of the open latency phase
+    #[arg(long, value_name = "TASKS", default_value_t = 10_000)]
+    pub open_tasks: u64,
+    /// Threads of this program's load
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub client_threads: u16,
+    /// Seconds that a start and a phase may take
+    #[arg(long, value_name = "S", default_value_t = 120)]
+    pub limit: u64,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Tasks a second from the first submission to the last result
+    E2e,
+    /// Tasks a second acknowledged, without any worker
+    Submit,
+    /// Tasks a second done of those, from the workers' dialling to the last result
+    Drain,
+    /// From submission to result, one task at a time
+    Serial,
+    /// From when a task was due to its result, at a fixed rate
+    Open,
+}
+
+impl Options {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    ///
+    /// A text that names the option and what it may be.
+    pub fn check(&self) -> Result<()> {
+        for (name, bytes) in [("payload", self.payload), ("result", self.result)] {
+            let fits = (NUMBER..=LONGEST).contains(&bytes);
+            ensure!(fits, "--{name} is {NUMBER} to {LONGEST} bytes: it begins with the number");
+        }
+        ensure!(self.rate.is_finite() && self.rate > 0.0, "--rate is more than nothing");
+        ensure!(self.serial_tasks > 0 && self.open_tasks > 0, "a phase has at least one task");
+        let route = self.route.as_deref().unwrap_or("hash");
+        ensure!(is_name(route), "--route is hash, modulo or weighted-random");
+        Ok(())
+    }
+
+    /// Whether something is to be measured.
+    pub(super) fn has(&self, what: What) -> bool {
+        self.queued == 0 && self.phases.contains(&what)
+    }
+
+    /// What the tasks have in common. In a scheduler that others use, too, their kind is that of no
+    /// other run, so that nobody does anyone else's tasks.
+    pub(super) fn shape(&self) -> Shape {
+        let kind = match self.connect {
+            None => "bench".to_owned(),
+            Some(_) => format!("bench-{}-{}", std::process::id(), crate::server::clock::wall_ms()),
+        };
+        Shape {
+            queue: self.route.is_some().then(|| kind.clone()),
+            kind,
+            keys: self.keys,
+            unique: self.unique,
+            result_ttl_ms: self.result_ttl,
+            payload: self.payload,
+            result: self.result,
+            token: self.token.clone(),
+        }
+    }
+}

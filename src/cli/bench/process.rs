@@ -1,0 +1,120 @@
+//! A child process that is told by its lines when it is ready, and killed when dropped.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::load::now;
+
+/// The last lines are told when it does not get ready.
+const LAST: usize = 20;
+
+/// A process that this one has started.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program; returns when `ready` finds what it looks for in a line that it says.
+    pub(super) fn start<T>(
+        command: &mut Command,
+        limit: Duration,
+        mut ready: impl FnMut(&str) -> Option<T>,
+    ) -> Result<(Self, T)> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+        let mut process = Self { child };
+        let (sender, lines) = sync_channel(64);
+        if let (Some(out), Some(err)) = (process.child.stdout.take(), process.child.stderr.take()) {
+            pass_on(out, sender.clone());
+            pass_on(err, sender);
+        }
+        match await_line(&lines, limit, &mut ready) {
+            Ok(found) => Ok((process, found)),
+            Err(error) => Err(error.context(format!("{command:?} did not get ready"))),
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it as a crash would, and waits until it is gone.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.kill();
+    }
+}
+
+/// Reads lines to the end, so that the writer never waits, whether anyone listens or not.
+fn pass_on(from: impl Read + Send + 'static, to: SyncSender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+            // An error: the one that waited has what it wants.
+            let _ = to.send(String::from_utf8_lossy(&line).into_owned());
+        }
+    });
+}
+
+fn await_line<T>(
+    lines: &Receiver<String>,
+    limit: Duration,
+    ready: &mut impl FnMut(&str) -> Option<T>,
+) -> Result<T> {
+    let (until, mut last) = (now() + limit, VecDeque::new());
+    loop {
+        let reason = match lines.recv_timeout(until.saturating_duration_since(now())) {
+            Ok(line) => {
+                if let Some(found) = ready(&line) {
+                    return Ok(found);
+                }
+                last.push_back(line);
+                last.drain(..last.len().saturating_sub(LAST));
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => format!("nothing within {limit:?}"),
+            Err(RecvTimeoutError::Disconnected) => "it ended".to_owned(),
+        };
+        let said = last.into_iter().collect::<Vec<_>>().join("\n");
+        bail!("{reason}; it said:\n{said}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_process_is_ready_when_it_says_so() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo one; echo two 7 >&2; exec sleep 1000"]);
+        let seven = |line: &str| line.strip_prefix("two ")?.parse::<u8>().ok();
+        let (mut process, found) = Process::start(&mut shell, LIMIT, seven).unwrap();
+        assert_eq!(found, 7);
+        process.kill().unwrap();
+    }
+
+    #[test]
+    fn what_it_said_is_told_if_it_never_is() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo no room"]);
+        let error = Process::start(&mut shell, LIMIT, |_| None::<()>).unwrap_err();
+        assert!(format!("{error:#}").contains("it ended; it said:\nno room"), "{error:#}");
+    }
+}

@@ -1,0 +1,55 @@
+//! `ganger queue`.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::exit::{Exit, Outcome};
+use super::output::Output;
+use super::peer::{PeerSettings, block_on};
+use super::queues;
+
+/// Shows a queue, after setting those policies that are given.
+#[derive(Debug, Args)]
+pub(super) struct Queue {
+    /// The queue
+    queue: String,
+
+    /// Policies to set, for good and at once: order=fcfs, route=hash|modulo|weighted-random,
+    /// spill=DURATION|none
+    #[arg(value_name = "POLICY=VALUE", value_parser = policy)]
+    policies: Vec<(String, String)>,
+
+    #[command(flatten)]
+    peer: PeerSettings,
+}
+
+impl Queue {
+    pub(super) fn run(&self, output: &Output) -> Outcome {
+        block_on(async {
+            let client = self.peer.client().await?;
+            let policies = self.policies.iter();
+            let policies: Vec<_> = policies.map(|(name, value)| (&**name, &**value)).collect();
+            let queue: Value = match policies.is_empty() {
+                true => client.queue(&self.queue).await?,
+                false => client.set_queue(&self.queue, &policies).await?,
+            };
+            if output.is_json() {
+                output.json(&queue)?;
+            } else {
+                output.table(&queues::table(std::slice::from_ref(&queue)), "")?;
+            }
+            Ok(Exit::Done)
+        })
+    }
+}
+
+/// Reads `name=value`; a duration with a unit becomes milliseconds.
+fn policy(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        .ok_or_else(|| format!("{text:?} is no policy: give NAME=VALUE, like route=hash"))?;
+    let ms = super::values::duration(value).ok().filter(|_| name == "spill");
+    let value = ms.map_or_else(|| value.to_owned(), |duration| duration.as_millis().to_string());
+    Ok((name.to_owned(), value))
+}

@@ -1,0 +1,195 @@
+//! `ganger submit`.
+
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use clap::Args;
+use serde_json::json;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::lines::read_stdin;
+use super::output::Output;
+use super::peer::{PeerSettings, block_on};
+use super::submit_lines::submit_lines;
+use super::values::{self, Limit};
+use super::watch::show_end;
+use crate::client::{Client, Submission, Submitted};
+
+/// Hands in tasks and prints their ids, or with --wait their results.
+#[derive(Debug, Args)]
+pub(super) struct Submit {
+    /// What the tasks are
+    kind: String,
+
+    /// What to work on; `-` reads it from stdin
+    payload: Option<String>,
+
+    /// One task for each line of stdin
+    #[arg(long, conflicts_with_all = ["payload", "unique"])]
+    lines: bool,
+
+    /// Wait for the ends and print the results, in the order of submission
+    #[arg(long)]
+    wait: bool,
+
+    #[command(flatten)]
+    options: Options,
+
+    #[command(flatten)]
+    peer: PeerSettings,
+}
+
+/// How a task is to be treated.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of the task")]
+struct Options {
+    /// Queue it waits in [default: default]
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+
+    /// What it belongs to: queues can route by it
+    #[arg(long, value_name = "TEXT")]
+    key: Option<String>,
+
+    /// Start no sooner than so long after submission
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(conflicts_with = "at")]
+    delay: Option<Duration>,
+
+    /// Start no sooner than at a time: 2031-05-09T08:30:00Z, or Unix seconds
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    at: Option<u64>,
+
+    /// Cancel it so long after submission unless it was begun
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    expires: Option<Duration>,
+
+    /// Let an attempt fail after so long without a sign of progress [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = values::limit)]
+    timeout: Option<Limit>,
+
+    /// Let an attempt fail after so long [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = values::limit)]
+    max_run: Option<Limit>,
+
+    /// So many failures make it dead; or `none` [default: 20]
+    #[arg(long, value_name = "N", value_parser = attempts)]
+    attempts: Option<Attempts>,
+
+    /// Pause after the first failure; it doubles with each [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    backoff: Option<Duration>,
+
+    /// At most one unended task of the queue bears this text
+    #[arg(long, value_name = "TEXT")]
+    unique: Option<String>,
+
+    /// Hold --unique so long after the end [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "unique")]
+    unique_for: Option<Duration>,
+
+    /// Keep the result so long [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    result_ttl: Option<Duration>,
+
+    /// Text for tracing, handed on to the worker
+    #[arg(long, value_name = "TEXT")]
+    trace: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attempts(Option<u32>);
+
+fn attempts(text: &str) -> Result<Attempts, String> {
+    match text.parse() {
+        _ if text == "none" => Ok(Attempts(None)),
+        Ok(number) if (1..=1000).contains(&number) => Ok(Attempts(Some(number))),
+        _ => Err("give 1 to 1000, or none".to_owned()),
+    }
+}
+
+impl Submit {
+    pub(super) fn run(self, output: &Output) -> Outcome {
+        block_on(async {
+            let submission = self.options.submission(self.kind);
+            if self.lines {
+                let client = self.peer.client().await?;
+                return submit_lines(&client, &submission, read_stdin(b'\n'), self.wait, output)
+                    .await;
+            }
+            let payload = payload(self.payload)?;
+            let client = self.peer.client().await?;
+            submit_one(&client, submission.with_payload(payload), self.wait, output).await
+        })
+    }
+}
+
+async fn submit_one(
+    client: &Client,
+    submission: Submission,
+    wait: bool,
+    output: &Output,
+) -> Outcome {
+    if wait {
+        let ended = client.submit(submission).watch().await?;
+        return show_end(ended, false, output);
+    }
+    let Submitted { id, duplicate } = client.submit(submission).await?;
+    if output.is_json() {
+        output.json(&json!({ "id": id.to_string(), "duplicate": duplicate }))?;
+    } else {
+        output.line(&id.to_string())?;
+        if duplicate {
+            output.say("a task with this --unique was there already; this is its id");
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn payload(given: Option<String>) -> Result<Bytes, Failure> {
+    match given {
+        Some(text) if text == "-" => {
+            let mut payload = Vec::new();
+            let read = std::io::stdin().lock().read_to_end(&mut payload);
+            read.map_err(|error| Failure::machine(format!("stdin cannot be read: {error}")))?;
+            Ok(payload.into())
+        }
+        Some(text) => Ok(text.into()),
+        None => Ok(Bytes::new()),
+    }
+}
+
+impl Options {
+    /// The submission without its payload.
+    fn submission(self, kind: String) -> Submission {
+        let some = Submission::new(kind, Bytes::new());
+        let some = set(some, self.queue, Submission::queue);
+        let some = set(some, self.key, Submission::key);
+        let some = set(some, self.delay, Submission::delay);
+        let at = self.at.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
+        let some = set(some, at, Submission::at);
+        let some = set(some, self.expires, Submission::expires);
+        // None is what the scheduler takes when nothing is said.
+        let some = set(some, self.timeout.and_then(|limit| limit.0), Submission::timeout);
+        let some = set(some, self.max_run.and_then(|limit| limit.0), Submission::max_run);
+        let some = match self.attempts {
+            None => some,
+            Some(Attempts(Some(bound))) => some.attempts(bound),
+            Some(Attempts(None)) => some.attempts_unlimited(),
+        };
+        let some = set(some, self.backoff, Submission::backoff);
+        let some = set(some, self.unique, Submission::unique);
+        let some = set(some, self.unique_for, Submission::unique_for);
+        let some = set(some, self.result_ttl, Submission::result_ttl);
+        set(some, self.trace, Submission::trace)
+    }
+}
+
+/// Sets an option that is given.
+fn set<T>(some: Submission, value: Option<T>, set: fn(Submission, T) -> Submission) -> Submission {
+    match value {
+        Some(value) => set(some, value),
+        None => some,
+    }
+}

@@ -1,0 +1,129 @@
+//! `ganger tasks`.
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure, Outcome};
+use super::output::Output;
+use super::peer::{PeerSettings, block_on};
+use super::picture::{list, ms, state, text};
+use super::table::{Cell, Table, Tone};
+use crate::client::{Client, TaskFilter};
+use crate::task::State;
+
+/// The most tasks of one page.
+const PAGE_MAX: usize = 1000;
+
+/// Lists the tasks that the scheduler holds.
+#[derive(Debug, Args)]
+pub(super) struct Tasks {
+    /// Only tasks in this state
+    #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::word)))]
+    state: Option<String>,
+
+    /// Only tasks of this queue
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+
+    /// Only tasks of this kind
+    #[arg(long, value_name = "NAME")]
+    kind: Option<String>,
+
+    /// Only tasks that this worker holds
+    #[arg(long, value_name = "NAME")]
+    worker: Option<String>,
+
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = "100")]
+    limit: usize,
+
+    #[command(flatten)]
+    peer: PeerSettings,
+}
+
+impl Tasks {
+    pub(super) fn run(&self, output: &Output) -> Outcome {
+        block_on(async {
+            let client = self.peer.client().await?;
+            let (tasks, more) = self.collect(&client).await?;
+            if output.is_json() {
+                output.json(&json!({ "tasks": tasks, "more": more }))?;
+                return Ok(Exit::Done);
+            }
+            output.table(&table(&tasks), "there are no such tasks")?;
+            if more {
+                output.say(&format!("there may be more than {}: raise --limit", tasks.len()));
+            }
+            Ok(Exit::Done)
+        })
+    }
+
+    /// Follows the pages up to the limit; true if there may be more.
+    async fn collect(&self, client: &Client) -> Result<(Vec<Value>, bool), Failure> {
+        let mut filter = TaskFilter {
+            state: self.state.as_deref().and_then(State::parse),
+            queue: self.queue.clone(),
+            kind: self.kind.clone(),
+            worker: self.worker.clone(),
+            ..TaskFilter::default()
+        };
+        let mut tasks = Vec::new();
+        loop {
+            let left = self.limit.saturating_sub(tasks.len());
+            if left == 0 {
+                return Ok((tasks, true));
+            }
+            filter.limit = u32::try_from(left.min(PAGE_MAX)).unwrap_or_default();
+            let page = client.tasks(&filter).await?;
+            tasks.extend_from_slice(list(&page, "tasks"));
+            match page.get("next").and_then(Value::as_u64) {
+                Some(next) => filter.cursor = next,
+                None => return Ok((tasks, false)),
+            }
+        }
+    }
+}
+
+fn table(tasks: &[Value]) -> Table {
+    let head = ["TASK", "STATE", "KIND", "QUEUE", ">ATTEMPT", ">USED", ">AGE", "WORKER", "REMARK"];
+    let mut table = Table::new(&head);
+    for task in tasks {
+        table.row([
+            text(task, "id"),
+            state(&text(task, "state").0),
+            text(task, "kind"),
+            text(task, "queue"),
+            text(task, "attempt"),
+            text(task, "used"),
+            ms(task, "age_ms"),
+            text(task, "worker"),
+            remark(task),
+        ]);
+    }
+    table
+}
+
+/// What is to be known of a task beside its state, in a few words.
+fn remark(task: &Value) -> Cell {
+    let known = |name| task.get(name).is_some();
+    let Cell(reason, _) = text(task, "reason");
+    if known("running_ms") {
+        let Cell(running, _) = ms(task, "running_ms");
+        let percent = task.get("percent").map(|percent| format!(", {percent} %"));
+        let straggles = task.get("straggler").and_then(Value::as_bool).unwrap_or_default();
+        let text = format!("running for {running}{}", percent.unwrap_or_default());
+        return match straggles {
+            true => Cell(format!("{text}, far longer than usual"), Tone::Bad),
+            false => text.into(),
+        };
+    }
+    if known("waiting_ms") {
+        return format!("waiting for {}", ms(task, "waiting_ms").0).into();
+    }
+    if known("due_ms") {
+        let due = task.get("due_ms").and_then(Value::as_u64).unwrap_or_default();
+        return format!("due at {}", super::values::utc(due)).into();
+    }
+    reason.into()
+}

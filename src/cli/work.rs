@@ -1,0 +1,227 @@
+//! `ganger work`.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::process::Command;
+use tokio::sync::watch;
+
+use super::command;
+use super::exit::{Exit, Failure, Outcome};
+use super::output::Output;
+use super::peer::{PeerSettings, block_on};
+use super::signals::{Signals, Told};
+use super::values;
+use crate::client::{self, Stopped, Task, Weight, WorkerBuilder};
+
+/// The exit code of a command by which it says that it could not work now: sysexits' EX_TEMPFAIL.
+const TEMPORARY: i32 = 75;
+
+/// Works for a scheduler: runs a command for each task. The task's payload is the command's stdin, its
+/// stdout the result. Exit code 0 is success, 75 gives the task back unrun, any other fails the
+/// attempt with the last lines of stderr.
+///
+/// The command finds GANGER_TASK_ID, GANGER_ATTEMPT, GANGER_KIND, GANGER_QUEUE and, if the task has
+/// one, GANGER_KEY in its environment. A cancelled run gets SIGTERM, and SIGKILL 5 s later. Ctrl-C lets
+/// the runs finish; a second one stops them and gives their tasks back.
+#[derive(Debug, Args)]
+pub(super) struct Work {
+    #[command(flatten)]
+    settings: WorkSettings,
+
+    #[command(flatten)]
+    peer: PeerSettings,
+
+    /// The command, run as it is, without a shell
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// What a worker is.
+#[derive(Clone, Debug, Args)]
+pub(super) struct WorkSettings {
+    /// Kinds of tasks that the command can do, or `*` for every kind
+    #[arg(long, value_name = "KINDS", env = "GANGER_KINDS", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    kinds: Vec<String>,
+
+    /// Queues to serve [default: all]
+    #[arg(long, value_name = "QUEUES", env = "GANGER_QUEUES", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    queues: Vec<String>,
+
+    /// Tags, to be seen in the list of workers
+    #[arg(long, value_name = "TAGS", env = "GANGER_TAGS", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    tags: Vec<String>,
+
+    /// Name; one that stays the same keeps a worker its keys [default: host and process]
+    #[arg(long, value_name = "NAME", env = "GANGER_NAME", hide_env_values = true)]
+    name: Option<String>,
+
+    /// Commands to run at once
+    #[arg(long, value_name = "N", env = "GANGER_SLOTS", hide_env_values = true)]
+    #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65535))]
+    slots: u32,
+
+    /// Share of the tasks under the weighted routes, 0 to 100
+    #[arg(long, value_name = "WEIGHT", env = "GANGER_WEIGHT", hide_env_values = true)]
+    #[arg(default_value = "1", value_parser = weight)]
+    weight: Weight,
+
+    /// What an hour of this worker costs, for the statistics
+    #[arg(long, value_name = "PRICE", env = "GANGER_PRICE", hide_env_values = true)]
+    #[arg(default_value = "0")]
+    price: f64,
+
+    /// How soon the scheduler wonders whether a silent worker is alive, 1s to 60s
+    #[arg(long, value_name = "DURATION", env = "GANGER_HEARTBEAT", hide_env_values = true)]
+    #[arg(default_value = "15s", value_parser = values::duration)]
+    heartbeat: Duration,
+}
+
+fn weight(text: &str) -> Result<Weight, String> {
+    Weight::parse(text).ok_or_else(|| "give 0 to 100 with up to three decimals".to_owned())
+}
+
+impl Work {
+    pub(super) fn run(self, output: &Arc<Output>) -> Outcome {
+        let Some((program, arguments)) = self.command.split_first() else {
+            return Err(Failure::usage("give a command behind --"));
+        };
+        if !command::is_there(program) {
+            return Err(Failure::usage(format!("there is no command {}", program.display())));
+        }
+        let (hurry, hurried) = watch::channel(false);
+        let runner = Arc::new(Runner {
+            program: program.clone(),
+            arguments: arguments.to_vec(),
+            hurried,
+            output: output.clone(),
+        });
+        let builder = self.settings.apply(self.peer.worker())?;
+        let builder = builder.handle_any(move |task| {
+            let runner = runner.clone();
+            async move { runner.run(&task).await }
+        });
+        block_on(work(builder, hurry, output))
+    }
+}
+
+/// Works until it is stopped by a signal, drained or superseded.
+async fn work(builder: WorkerBuilder, hurry: watch::Sender<bool>, output: &Output) -> Outcome {
+    let mut signals = Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
+    let worker = builder.build()?;
+    let stopper = worker.stopper();
+    let working = worker.run();
+    tokio::pin!(working);
+    let mut told = 0;
+    loop {
+        tokio::select! {
+            stopped = &mut working => return match stopped? {
+                Stopped::Superseded => {
+                    let text = "another worker has come under the same name";
+                    Err(Failure::new(Exit::Refused, text))
+                }
+                // Whoever stopped or drained it knows why.
+                _ => Ok(if told > 1 { Exit::Interrupted } else { Exit::Done }),
+            },
+            signal = signals.next() => {
+                told += 1;
+                stopper.stop(Duration::MAX);
+                match (told, signal) {
+                    (1, Told::Interrupt) => {
+                        output.say("finishing what runs; Ctrl-C again stops it");
+                    }
+                    (1, Told::Terminate) => {}
+                    (2, _) => drop(hurry.send(true)),
+                    // What still runs is killed with the future.
+                    _ => return Ok(Exit::Interrupted),
+                }
+            }
+        }
+    }
+}
+
+impl WorkSettings {
+    fn apply(self, builder: WorkerBuilder) -> Result<WorkerBuilder, Failure> {
+        if self.kinds.is_empty() {
+            let hint = "--kinds resize,encode, or --kinds '*' for every kind";
+            return Err(Failure::usage("say which kinds the command can do").hint(hint));
+        }
+        if !(self.price >= 0.0 && self.price.is_finite()) {
+            return Err(Failure::usage("--price is 0 or more"));
+        }
+        let everything = |names: &[String]| names.iter().any(|name| name == "*");
+        let builder = builder
+            .slots(self.slots)
+            .weight(self.weight)
+            .price(self.price)
+            .tags(self.tags)
+            .heartbeat(self.heartbeat);
+        let builder = match everything(&self.kinds) {
+            true => builder,
+            false => builder.kinds(self.kinds),
+        };
+        let builder = match self.queues.is_empty() || everything(&self.queues) {
+            true => builder,
+            false => builder.queues(self.queues),
+        };
+        Ok(match self.name {
+            Some(name) => builder.name(name),
+            None => builder,
+        })
+    }
+}
+
+/// Runs the command for a task.
+struct Runner {
+    program: OsString,
+    arguments: Vec<OsString>,
+    /// Turns true when runs are to be stopped.
+    hurried: watch::Receiver<bool>,
+    output: Arc<Output>,
+}
+
+impl Runner {
+    async fn run(&self, task: &Task) -> Result<Vec<u8>, client::Failure> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env("GANGER_TASK_ID", task.id().to_string())
+            .env("GANGER_ATTEMPT", task.attempt().to_string())
+            .env("GANGER_KIND", task.kind())
+            .env("GANGER_QUEUE", task.queue());
+        match task.key() {
+            Some(key) => command.env("GANGER_KEY", &*key),
+            None => command.env_remove("GANGER_KEY"),
+        };
+        let mut hurried = self.hurried.clone();
+        let stop = async {
+            tokio::select! {
+                reason = task.cancelled() => {
+                    tracing::info!(task = %task.id(), reason, "the run is stopped");
+                }
+                _ = hurried.wait_for(|hurried| *hurried) => {}
+            }
+        };
+        let output = self.output.clone();
+        let hear = move |bytes: &[u8]| output.talk(bytes);
+        let ended = command::run(command, Some(task.payload()), &hear, stop).await;
+        let ended = ended.map_err(|error| {
+            client::Failure::new(format!("{} cannot be run: {error}", self.program.display()))
+        })?;
+        if ended.too_much {
+            return Err(client::Failure::fatal(ended.failure()));
+        }
+        match ended.status.code() {
+            Some(0) => Ok(ended.stdout),
+            Some(TEMPORARY) => Err(client::Failure::release(Duration::ZERO)),
+            // Stopped by us, not by a fault of its own.
+            _ if ended.stopped => Err(client::Failure::release(Duration::ZERO)),
+            _ => Err(client::Failure::new(ended.failure())),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `ganger serve`.
+
+use std::fs;
+
+use crate::support::program::{Serve, ganger, say};
+
+#[test]
+fn a_scheduler_tells_where_it_is_and_ends_with_sigterm() {
+    let mut serve = Serve::start();
+    serve.say(["stats"]).with(0);
+    serve.running.signal("TERM");
+    serve.running.wait_for("stopping");
+    let said = serve.running.end().with(0);
+    assert_eq!(said.out, "");
+    assert!(said.err.contains("keeps tasks in memory:"), "{said:?}");
+}
+
+#[test]
+fn programs_are_told_in_json() {
+    let args = ["serve", "--json", "--listen", "127.0.0.1:0", "--store", "memory:"];
+    let mut running = crate::support::program::Running::start(&mut ganger(args));
+    let line: serde_json::Value = serde_json::from_str(&running.line()).unwrap();
+    assert!(line["listen"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(
+        (line["store"].as_str(), line["pid"].as_u64()),
+        (Some("memory:"), Some(running.id().into()))
+    );
+    running.signal("INT");
+    running.end().with(0);
+}
+
+#[test]
+fn tasks_outlive_the_process_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = format!("file:{}", dir.path().join("data").display());
+    let mut first = Serve::with(&["--store", &store]);
+    let id = first.say(["submit", "resize", "x"]).with(0).out;
+    first.running.signal("INT");
+    first.running.wait_for("stopping");
+    first.running.end().with(0);
+    let second = Serve::with(&["--store", &store]);
+    let said = second.say(["get", id.trim(), "--json"]).with(0).json();
+    assert_eq!(said["state"], "ready");
+}
+
+#[test]
+fn other_machines_are_refused_without_tokens() {
+    let said = say(&mut ganger(["serve", "--listen", "0.0.0.0:0", "--store", "memory:"])).with(2);
+    said.tells("--tokens FILE, or --insecure");
+    let mut serve = crate::support::program::Running::start(&mut ganger([
+        "serve",
+        "--listen",
+        "0.0.0.0:0",
+        "--store",
+        "memory:",
+        "--insecure",
+    ]));
+    serve.wait_for(" listens on 0.0.0.0:");
+    serve.signal("TERM");
+    serve.end().with(0);
+}
+
+#[test]
+fn tokens_say_who_may_do_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    fs::write(&path, "shop-secret submit\nboss-secret observe,operate\n").unwrap();
+    let serve = Serve::with(&["--store", "memory:", "--tokens", path.to_str().unwrap()]);
+    serve.say(["stats"]).with(4).tells("denied").tells("GANGER_TOKEN");
+    serve.say(["submit", "resize", "--token", "shop-secret"]).with(0);
+    serve.say(["stats", "--token", "shop-secret"]).with(4).tells("forbidden");
+    let mut stats = serve.ganger(["stats", "--json"]);
+    assert_eq!(say(stats.env("GANGER_TOKEN", "boss-secret")).with(0).json()["submitted"], 1);
+}
+
+#[test]
+fn bad_tokens_are_told_without_being_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    fs::write(&path, "shop-secret submit\nmuch-too-secret fly\n").unwrap();
+    let said = say(&mut ganger(["serve", "--tokens", path.to_str().unwrap()])).with(2);
+    let said = said.tells("line 2: \"fly\" is no grant");
+    assert!(!said.err.contains("secret"), "{said:?}");
+    let said = say(&mut ganger(["serve", "--tokens", "/nonexistent"])).with(2);
+    said.tells("/nonexistent cannot be read");
+}
+
+#[test]
+fn what_this_machine_does_not_allow_is_exit_code_5() {
+    let serve = Serve::start();
+    let taken = serve.addr.to_string();
+    let said = say(&mut ganger(["serve", "--listen", &taken, "--store", "memory:"])).with(5);
+    said.tells(&format!("cannot listen on {taken}"));
+    let args = ["serve", "--listen", "127.0.0.1:0", "--store", "file:/proc/none"];
+    say(&mut ganger(args)).with(5).tells("the store is unavailable");
+}
+
+#[test]
+fn fewer_open_files_mean_fewer_connections_and_a_warning() {
+    let mut command = std::process::Command::new("sh");
+    let script = "ulimit -n 200; exec \"$0\" serve --listen 127.0.0.1:0 --store memory:";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_ganger")]);
+    let mut serve = crate::support::program::Running::start(&mut command);
+    serve.wait_for("the limit on open files (200) allows 136 connections");
+    serve.wait_for(" listens on ");
+    serve.signal("TERM");
+    serve.end().with(0);
+}

@@ -1,0 +1,256 @@
+//! The commands of clients and operators.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::Peer;
+use crate::support::program::{Running, Serve, eventually, say, say_to};
+
+const HERE: &str = ".";
+
+#[track_caller]
+fn id(text: &str) -> &str {
+    let id = text.strip_suffix('\n').unwrap_or_else(|| panic!("no line: {text:?}"));
+    assert_eq!(id.len(), 13, "{text:?}");
+    id
+}
+
+#[test]
+fn a_task_is_submitted_worked_on_and_watched() {
+    let serve = Serve::start();
+    let submitted = serve.say(["submit", "greet", "world"]).with(0);
+    assert_eq!(submitted.err, "");
+    let id = id(&submitted.out);
+    assert_eq!(serve.say(["get", id, "--json"]).json()["state"], "ready");
+
+    let _worker = serve.work(&[], "printf 'hello '; cat", Path::new(HERE));
+    assert_eq!(serve.say(["watch", id]).with(0).out, "hello world");
+    let json = serve.say(["watch", id, "--json"]).with(0).json();
+    assert_eq!((&json["state"], &json["result"]), (&"done".into(), &"hello world".into()));
+    let got = serve.say(["get", id]).with(0).out;
+    assert!(got.contains("state     done") && got.contains("result:\n  hello world\n"), "{got}");
+
+    let waited = say_to(&mut serve.ganger(["submit", "greet", "-", "--wait"]), "a\nb\n").with(0);
+    assert_eq!((&*waited.out, &*waited.err), ("hello a\nb\n", ""));
+}
+
+#[test]
+fn results_that_are_no_text_are_told_in_hexadecimal_digits() {
+    let serve = Serve::start();
+    let _worker = serve.work(&[], "printf '\\377\\000'", Path::new(HERE));
+    let json = serve.say(["submit", "k", "--wait", "--json"]).with(0).json();
+    assert_eq!(json["result_hex"], "ff00");
+}
+
+#[test]
+fn lines_become_tasks_in_their_order() {
+    let serve = Serve::start();
+    let lines: String = (0..5000).map(|number| format!("line {number}\n")).collect();
+    let said = say_to(&mut serve.ganger(["submit", "k", "--lines"]), &lines).with(0);
+    let ids: Vec<_> = said.out.lines().collect();
+    assert_eq!(ids.len(), 5000);
+    assert!(ids.is_sorted(), "in the order of submission");
+    assert_eq!(
+        serve.say(["tasks", "--limit", "6000", "--json"]).json()["tasks"].as_array().unwrap().len(),
+        5000
+    );
+
+    let _worker = serve.work(&["--slots", "4", "--queues", "other"], "cat; echo", Path::new(HERE));
+    let mut wait = serve.ganger(["submit", "k", "--lines", "--wait", "--queue", "other"]);
+    let said = say_to(&mut wait, "a\nb\n\nc").with(0);
+    assert_eq!(said.out, "a\nb\n\nc\n");
+}
+
+#[test]
+fn ids_are_printed_while_lines_still_come() {
+    let serve = Serve::start();
+    let mut submit = Running::start_open(&mut serve.ganger(["submit", "k", "--lines"]));
+    submit.write("one\n");
+    assert_eq!(submit.line().len(), 13);
+    submit.write("two\n");
+    assert_eq!(submit.line().len(), 13);
+    submit.end().with(0);
+}
+
+#[test]
+fn a_line_that_is_refused_is_named() {
+    let serve = Serve::with(&["--store", "memory:", "--max-payload", "1KiB"]);
+    let lines = format!("short\n{}\nshort too\n", "x".repeat(2000));
+    let said = say_to(&mut serve.ganger(["submit", "k", "--lines"]), &lines).with(4);
+    assert_eq!(said.out.lines().count(), 2);
+    said.tells("line 2: too-large");
+}
+
+#[test]
+fn failed_tasks_are_exit_code_1() {
+    let serve = Serve::start();
+    let _worker = serve.work(&[], "echo no such photo >&2; exit 3", Path::new(HERE));
+    let said = serve.say(["submit", "k", "--attempts", "1", "--wait"]).with(1);
+    assert_eq!(said.out, "");
+    said.tells("is dead (attempts): exit code 3: no such photo");
+    let json = serve.say(["submit", "k", "--attempts", "1", "--wait", "--json"]).with(1).json();
+    assert_eq!((&json["state"], &json["reason"]), (&"dead".into(), &"attempts".into()));
+    let tasks = serve.say(["tasks", "--state", "dead"]).with(0).out;
+    assert_eq!(tasks.lines().count(), 3, "{tasks}");
+}
+
+#[test]
+fn tasks_are_cancelled_and_made_ready_again() {
+    let serve = Serve::start();
+    let first = serve.say(["submit", "k", "--delay", "1h"]).out;
+    let second = serve.say(["submit", "k", "--delay", "1h"]).out;
+    let (first, second) = (id(&first), id(&second));
+    let mut watch = Running::start(&mut serve.ganger(["watch", first]));
+    eventually("the watch", || serve.say(["stats", "--json"]).json()["connections"] == 2);
+    let said = serve.say(["cancel", first, second, "--json"]).with(0);
+    let states: Vec<Value> =
+        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(states[1]["id"], second);
+    watch.wait_for("was cancelled (cancelled)");
+    watch.end().with(1);
+
+    // What is refused does not keep the others from being changed.
+    let third = serve.say(["submit", "k", "--delay", "1h"]).out;
+    let said = serve.say(["cancel", first, id(&third)]).with(4);
+    said.tells("ended: ").tells("is cancelled");
+    assert_eq!(serve.say(["get", id(&third), "--json"]).json()["state"], "cancelled");
+
+    serve.say(["retry", first]).with(0);
+    assert_eq!(serve.say(["get", first, "--json"]).json()["state"], "ready");
+    serve.say(["retry", first]).with(4).tells("running: ");
+}
+
+#[test]
+fn options_of_tasks_reach_the_scheduler() {
+    let serve = Serve::start();
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k slots=9");
+    let submit = [
+        "submit",
+        "k",
+        "payload",
+        "--queue",
+        "photos",
+        "--key",
+        "user 42",
+        "--timeout",
+        "1m",
+        "--max-run",
+        "1h30m",
+        "--expires",
+        "2d",
+        "--backoff",
+        "250ms",
+        "--unique",
+        "u1",
+        "--unique-for",
+        "10s",
+        "--result-ttl",
+        "0",
+        "--trace",
+        "t=1",
+    ];
+    let first = serve.say(submit).with(0).out;
+    let (task, payload) = worker.expect(&format!("TASK {} 1 k ", first.trim()));
+    let words: Vec<_> = task.split(' ').collect();
+    for word in ["queue=photos", "key=user%2042", "timeout=60000", "max-run=5400000", "trace=t%3D1"]
+    {
+        assert!(words.contains(&word), "{word}: {task}");
+    }
+    assert_eq!(payload, b"payload");
+    let second = serve.say(submit).with(0).tells("was there already");
+    assert_eq!(second.out, first);
+    assert_eq!(serve.say([&submit[..], &["--json"]].concat()).json()["duplicate"], true);
+
+    let at = serve.say(["submit", "k", "--at", "2100-03-01T00:00:00Z"]).out;
+    let got = serve.say(["get", id(&at), "--json"]).json();
+    assert_eq!(
+        (&got["state"], &got["due_ms"]),
+        (&"scheduled".into(), &4_107_542_400_000_u64.into())
+    );
+    assert!(serve.say(["get", id(&at)]).out.contains("2100-03-01T00:00:00Z"));
+}
+
+#[test]
+fn refusals_are_exit_code_4() {
+    let serve = Serve::start();
+    serve.say(["submit", "no name"]).with(4).tells("error: bad-value: ");
+    serve.say(["get", "7zzzzzzzzzzzz"]).with(4).tells("7zzzzzzzzzzzz: ");
+    serve.say(["queue", "none"]).with(4).tells("error: unknown-queue: ");
+    serve.say(["queue", "photos", "route=best"]).with(4).tells("error: bad-value: ");
+    serve.say(["drain", "nobody"]).with(4).tells("error: unknown-worker: ");
+    serve.say(["queue", "photos", "route"]).with(2).tells("NAME=VALUE");
+}
+
+#[test]
+fn queues_are_shown_and_their_policies_set() {
+    let serve = Serve::start();
+    serve.say(["queues"]).with(0).tells("there are no queues");
+    let queue = serve.say(["queue", "photos", "route=hash", "spill=2s", "--json"]).with(0).json();
+    assert_eq!((&queue["route"], &queue["spill_ms"]), (&"hash".into(), &2000.into()));
+    serve.say(["submit", "k", "--queue", "photos"]).with(0);
+    let table = serve.say(["queues"]).with(0).out;
+    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().take(5).collect();
+    assert_eq!(row, ["photos", "fcfs", "hash", "2000ms", "1"], "{table}");
+    assert!(table.contains("no worker for some"), "{table}");
+}
+
+#[test]
+fn lists_are_json_when_asked() {
+    let serve = Serve::start();
+    let _worker = serve.work(&["--tags", "gpu"], "cat", Path::new(HERE));
+    serve.say(["submit", "k", "x", "--wait"]).with(0);
+    let workers = serve.say(["workers", "--json"]).with(0).json();
+    assert_eq!(workers["workers"][0]["name"], "w");
+    assert_eq!(serve.say(["queues", "--json"]).with(0).json()["queues"][0]["name"], "default");
+    assert_eq!(serve.say(["tasks", "--json"]).with(0).json()["more"], false);
+    let stats = serve.say(["stats", "--json"]).with(0).json();
+    assert_eq!((&stats["kinds"][0]["kind"], &stats["tasks"]["done"]), (&"k".into(), &1.into()));
+    let drained = serve.say(["drain", "w", "--json"]).with(0).json();
+    assert_eq!((&drained["worker"], &drained["left"]), (&"w".into(), &true.into()));
+    // And tables when not.
+    for (command, head) in [("workers", ""), ("stats", "SCHEDULER"), ("queues", "QUEUE")] {
+        assert!(serve.say([command]).with(0).out.starts_with(head), "{command}");
+    }
+    assert!(serve.say(["stats", "--pairs"]).with(0).out.contains("k     w"));
+}
+
+#[test]
+fn tasks_are_filtered_and_pages_followed() {
+    let serve = Serve::start();
+    let lines = "x\n".repeat(2500);
+    say_to(&mut serve.ganger(["submit", "many", "--lines"]), &lines).with(0);
+    serve.say(["submit", "few", "--delay", "1h"]).with(0);
+    let count = |args: &[&str]| {
+        let said = serve.say(["tasks", "--json"].iter().chain(args).copied()).with(0).json();
+        (said["tasks"].as_array().unwrap().len(), said["more"].as_bool().unwrap())
+    };
+    assert_eq!(count(&[]), (100, true));
+    assert_eq!(count(&["--limit", "2400"]), (2400, true));
+    assert_eq!(count(&["--limit", "5000"]), (2501, false));
+    assert_eq!(count(&["--limit", "5000", "--kind", "few"]), (1, false));
+    assert_eq!(count(&["--limit", "5000", "--state", "scheduled"]), (1, false));
+    serve.say(["tasks", "--limit", "1"]).with(0).tells("raise --limit");
+}
+
+#[test]
+fn a_scheduler_that_goes_away_is_exit_code_3() {
+    let serve = Serve::start();
+    let submitted = serve.say(["submit", "k"]).out;
+    let mut watch = serve.ganger(["watch", id(&submitted), "--patience", "0"]);
+    let watch = Running::start(&mut watch);
+    eventually("the watch", || serve.say(["stats", "--json"]).json()["connections"] == 2);
+    serve.running.signal("KILL");
+    watch.end().with(3);
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_it_without_a_word() {
+    let serve = Serve::start();
+    say_to(&mut serve.ganger(["submit", "k", "--lines"]), &"x\n".repeat(2000)).with(0);
+    let mut command = std::process::Command::new("sh");
+    let script = "\"$0\" tasks --limit 2000 | head -1";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_ganger")]);
+    let said = say(command.env("GANGER_CONNECT", serve.addr.to_string())).with(0);
+    assert_eq!((said.out.lines().count(), &*said.err), (1, ""));
+}

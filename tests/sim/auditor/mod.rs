@@ -1,0 +1,308 @@
+//! A second, smaller model of the scheduler. It is driven by what the scheduler was told, by the
+//! batches that the store acknowledged and by what the scheduler said, and it knows which of that is
+//! allowed. It never looks into the core, except to compare pictures.
+//!
+//! Each check names the invariant that it proves:
+//!
+//! - I01 what was acknowledged is there; I02 an OK follows its commit; I03 nothing is invented;
+//!   I04 a `unique=` has one holder.
+//! - I05 rows and core agree; I06 slots; I07 abilities; I08 TASK follows its commit; I09 attempts
+//!   rise by one; I10 a result is recorded once; I11, I12 by the current lease of its session;
+//!   I13 as the worker sent it; I14 an OK to DONE sticks.
+//! - I18 an end is an end; I19 bounds on attempts and crashes; I20 not before it is due; I21 nothing
+//!   is leased after its CANCEL; I22 payloads arrive as they were submitted.
+//! - I29 after a crash the store holds a prefix of the batches that ends with the last acknowledged
+//!   or the one in flight; I30 memory is a function of the store; I31 counts add up.
+//! - W: a lease ends for a reason that happened. R: replies match requests, in order.
+//! - Q01 to Q05 at the end: everything drained, nothing stuck, everybody answered, nothing left over.
+//!
+//! `tasks` follows the batches, `facts` what the scheduler was told, `answers` what it says,
+//! `picture` compares the core with the rows.
+
+mod answers;
+mod ends;
+mod facts;
+pub(crate) mod picture;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use ganger::core::{Peer, Settings};
+use ganger::record::Batch;
+use ganger::task::{Attempt, SessionId, State, TaskId};
+
+use crate::net::Net;
+use crate::store::Rows;
+use facts::{Conn, Said, Session};
+use tasks::{Row, Task};
+
+/// An invariant does not hold.
+macro_rules! violated {
+    ($id:literal, $($text:tt)*) => { panic!("{}: {}", $id, format_args!($($text)*)) };
+}
+pub(crate) use violated;
+
+/// Holds unless a condition does.
+macro_rules! require {
+    ($id:literal, $holds:expr, $($text:tt)*) => {
+        if !$holds {
+            $crate::auditor::violated!($id, $($text)*);
+        }
+    };
+}
+pub(crate) use require;
+
+/// The second model.
+pub(crate) struct Auditor {
+    settings: Settings,
+    /// What the store must hold: every acknowledged batch.
+    pub(crate) rows: Rows,
+    /// The batch that was handed to the store and not acknowledged.
+    inflight: Option<(Batch, Window)>,
+    window: Option<Window>,
+    tasks: BTreeMap<TaskId, Task>,
+    sessions: BTreeMap<SessionId, Session>,
+    conns: BTreeMap<Peer, Conn>,
+    /// SUBMIT frames that the scheduler received and has not turned into tasks.
+    received: BTreeMap<Bytes, u32>,
+    /// What workers answered, by lease.
+    said: BTreeMap<(TaskId, Attempt), Vec<Said>>,
+    cancels: BTreeSet<TaskId>,
+    retries: BTreeSet<TaskId>,
+    /// Tasks that a client was told of.
+    acked: BTreeSet<TaskId>,
+    life: u32,
+    life_us: u64,
+    /// The wall time up to which the scheduler has handled its deadlines.
+    due_ms: u64,
+    /// It may say busy.
+    may_be_busy: bool,
+    /// Results were forgotten up to this wall time, at the latest.
+    latest_ms: u64,
+}
+
+/// The times between which a turn was applied: simulated microseconds and Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) from_us: u64,
+    pub(super) to_us: u64,
+    pub(super) wall_low: u64,
+    pub(super) wall_high: u64,
+    /// The wall time up to which deadlines had been handled before.
+    pub(super) due_ms: u64,
+}
+
+impl Auditor {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            rows: Rows::default(),
+            inflight: None,
+            window: None,
+            tasks: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            received: BTreeMap::new(),
+            said: BTreeMap::new(),
+            cancels: BTreeSet::new(),
+            retries: BTreeSet::new(),
+            acked: BTreeSet::new(),
+            life: 0,
+            life_us: 0,
+            due_ms: 0,
+            may_be_busy: settings.tasks_max < 100,
+            latest_ms: 0,
+        }
+    }
+
+    /// The scheduler reads its clocks for a turn.
+    pub(crate) fn clock(&mut self, now_us: u64, wall_ms: u64) {
+        self.latest_ms = self.latest_ms.max(wall_ms);
+        let window = self.window.get_or_insert(Window {
+            from_us: now_us,
+            to_us: now_us,
+            wall_low: wall_ms,
+            wall_high: wall_ms,
+            due_ms: self.due_ms,
+        });
+        window.to_us = now_us;
+        window.wall_low = window.wall_low.min(wall_ms);
+        window.wall_high = window.wall_high.max(wall_ms);
+    }
+
+    /// It has handled its deadlines up to a wall time.
+    pub(crate) fn due(&mut self, wall_ms: u64) {
+        self.due_ms = self.due_ms.max(wall_ms);
+    }
+
+    /// Nothing came of what was applied: the next turn begins with what comes next.
+    pub(crate) fn nothing_pending(&mut self) {
+        self.window = None;
+    }
+
+    /// A batch is in the store's hands.
+    pub(crate) fn handed(&mut self, batch: &Batch) {
+        let window = self.window.take().expect("a turn has a time");
+        self.inflight = Some((batch.clone(), window));
+    }
+
+    /// The store says that the batch is durable.
+    pub(crate) fn acknowledged(&mut self) {
+        let (batch, window) = self.inflight.take().expect("a batch was handed over");
+        self.commit(&batch, window);
+    }
+
+    fn commit(&mut self, batch: &Batch, window: Window) {
+        for write in &batch.writes {
+            self.follow(batch, *write, window);
+        }
+        self.rows.apply(batch, usize::MAX);
+    }
+
+    /// The store forgets results.
+    pub(crate) fn swept(&mut self, wall_ms: u64) {
+        self.latest_ms = self.latest_ms.max(wall_ms);
+        self.rows.sweep(wall_ms);
+    }
+
+    /// A scheduler starts and finds these rows.
+    pub(crate) fn found(&mut self, net: &Net, life: u32, found: &Rows) {
+        // A result may be forgotten between its batch and the answer.
+        let mut found = found.clone();
+        found.sweep(self.latest_ms);
+        self.rows.sweep(self.latest_ms);
+        if let Some((batch, window)) = self.inflight.take() {
+            let mut with = self.rows.clone();
+            with.apply(&batch, usize::MAX);
+            with.sweep(self.latest_ms);
+            if found == with && found != self.rows {
+                self.commit(&batch, window);
+                self.rows.sweep(self.latest_ms);
+            }
+        }
+        require!(
+            "I29",
+            self.rows == found,
+            "the store holds what no prefix of the batches makes: {}",
+            difference(&self.rows, &found)
+        );
+        for id in &self.acked {
+            let there = found.tasks.contains_key(id) || found.buried.contains_key(id);
+            let ended = self
+                .tasks
+                .get(id)
+                .is_some_and(|task| matches!(task.row, Row::Done { .. } | Row::Dropped));
+            require!("I01", there || ended, "task {id} was acknowledged and is gone");
+        }
+        (self.life, self.life_us) = (life, net.now_us);
+        self.window = None;
+        self.conns.clear();
+        self.received.clear();
+        self.due_ms = 0;
+        for session in self.sessions.values_mut() {
+            session.conn = None;
+        }
+    }
+
+    /// A client reads that its task is accepted.
+    pub(crate) fn client_was_told(&mut self, id: TaskId) {
+        self.acked.insert(id);
+    }
+
+    /// A worker reads TASK: the payload is as it was submitted.
+    pub(crate) fn worker_got(&self, id: TaskId, payload: &[u8]) {
+        let submitted = self.tasks.get(&id).and_then(|task| task.submit.frame.payload());
+        let submitted = submitted.unwrap_or_default();
+        require!("I22", submitted == payload, "task {id} reached its worker altered");
+    }
+
+    /// Tasks that have neither ended nor wait for a later time than this.
+    pub(crate) fn unfinished(&self, wall_ms: u64) -> Vec<TaskId> {
+        let open = |task: &Task| match task.row {
+            Row::Waiting { due_ms } => due_ms <= wall_ms,
+            Row::Leased { .. } => true,
+            _ => false,
+        };
+        self.tasks.iter().filter(|(_, task)| open(task)).map(|(id, _)| *id).collect()
+    }
+
+    /// Everybody who is there has every reply that is due, and every RESULT.
+    pub(crate) fn everybody_is_answered(&self) -> bool {
+        self.waiting().is_none()
+    }
+
+    fn waiting(&self) -> Option<String> {
+        for (peer, conn) in self.conns.iter().filter(|(_, conn)| !conn.closing) {
+            if let Some(asked) = conn.asked.front() {
+                return Some(format!("{peer:?} waits for a reply to {asked:?}"));
+            }
+            let ended = |id: &&TaskId| self.tasks.get(id).is_some_and(|task| task.row.is_end());
+            if let Some(id) = conn.watching.iter().find(ended) {
+                return Some(format!("{peer:?} waits for the RESULT of {id}, which has ended"));
+            }
+        }
+        None
+    }
+
+    /// Faults were off for a while and healthy workers for everything were there.
+    pub(crate) fn settled(&self, net: &Net) {
+        if let Some(id) = self.unfinished(net.wall_ms()).first() {
+            violated!("Q01", "task {id} is stuck: {:?}", self.tasks[id].row);
+        }
+        for (session, held) in &self.sessions {
+            require!("Q02", held.leases.is_empty(), "session {session} still has leases");
+        }
+        for id in &self.acked {
+            require!("Q03", self.tasks.contains_key(id), "task {id} was acknowledged and is lost");
+        }
+        let unexpected = self.rows.results.keys().find(|id| !self.tasks.contains_key(id));
+        require!("Q03", unexpected.is_none(), "a result of {unexpected:?}, which nobody submitted");
+        if let Some(waiting) = self.waiting() {
+            violated!("Q04", "{waiting}");
+        }
+    }
+
+    /// Everybody has left.
+    pub(crate) fn deserted(&self, core: &mut ganger::core::Core, now: ganger::core::Now) {
+        let stats = picture::stats(core, now);
+        let number = |name: &str| stats[name].as_u64().unwrap_or(u64::MAX);
+        require!("Q05", number("connections") == 1, "connections are left over: {stats}");
+        require!("Q05", number("workers_here") == 0, "sessions are left over: {stats}");
+        require!("Q05", self.rows.workers.is_empty(), "workers' entries are left over");
+    }
+
+    /// How many tasks there have been, and how many ended in which way, for the log.
+    pub(crate) fn tally(&self) -> String {
+        let mut states: BTreeMap<State, u32> = BTreeMap::new();
+        let mut dropped = 0;
+        for task in self.tasks.values() {
+            match task.row.state() {
+                Some(state) => *states.entry(state).or_default() += 1,
+                None => dropped += 1,
+            }
+        }
+        format!("{} tasks: {states:?}, {dropped} forgotten", self.tasks.len())
+    }
+}
+
+/// Where two stores' contents differ, in words.
+fn difference(expected: &Rows, found: &Rows) -> String {
+    fn of<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
+        name: &str,
+        expected: &BTreeMap<K, V>,
+        found: &BTreeMap<K, V>,
+    ) -> Option<String> {
+        let keys: BTreeSet<&K> = expected.keys().chain(found.keys()).collect();
+        let key = keys.into_iter().find(|key| expected.get(key) != found.get(key))?;
+        Some(format!("{name} {key:?}: {:?}, not {:?}", found.get(key), expected.get(key)))
+    }
+    of("task", &expected.tasks, &found.tasks)
+        .or_else(|| of("buried", &expected.buried, &found.buried))
+        .or_else(|| of("result", &expected.results, &found.results))
+        .or_else(|| of("hold", &expected.holds, &found.holds))
+        .or_else(|| of("queue", &expected.queues, &found.queues))
+        .or_else(|| of("worker", &expected.workers, &found.workers))
+        .or_else(|| of("stats", &expected.stats, &found.stats))
+        .unwrap_or_else(|| format!("last {:?}, not {:?}", found.last, expected.last))
+}

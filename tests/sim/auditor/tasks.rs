@@ -1,0 +1,376 @@
+//! Follows the batches: which writes may follow which.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ganger::frame::{Frame, Word, Words};
+use ganger::message::{Start, Submit};
+use ganger::protocol::parse_submit;
+use ganger::record::{Batch, StateLine, Write, option};
+use ganger::task::{Attempt, SessionId, State, TaskId};
+
+use super::facts::Entry;
+use super::{Auditor, Window, require, violated};
+
+/// A task as the acknowledged batches have it.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) submit: Submit,
+    pub(super) row: Row,
+    pub(super) attempt: Attempt,
+    pub(super) used: u32,
+    pub(super) suspected: u32,
+    pub(super) retried: bool,
+    pub(super) history: Option<String>,
+    pub(super) error: Option<String>,
+    /// Where it stood, step by step; scheduled and ready are both `Ready` here.
+    pub(super) steps: Vec<(State, Attempt)>,
+    pub(super) leases: BTreeMap<Attempt, Lease>,
+    /// How leases ended.
+    pub(super) ends: BTreeMap<Attempt, String>,
+    /// The RESULTs that may be told.
+    pub(super) endings: Vec<Ending>,
+    /// Its SUBMIT has been answered.
+    pub(super) answered: bool,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone)]
+pub(super) enum Row {
+    Waiting {
+        due_ms: u64,
+    },
+    Leased {
+        session: SessionId,
+        worker: String,
+    },
+    Done {
+        until_ms: u64,
+    },
+    Dead {
+        reason: String,
+        at_ms: u64,
+    },
+    Cancelled {
+        reason: String,
+        at_ms: u64,
+    },
+    /// Cancelled, and forgotten after its time.
+    Dropped,
+}
+
+/// A lease.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    pub(super) session: SessionId,
+    /// Simulated microseconds before which it did not begin.
+    pub(super) from_us: u64,
+}
+
+/// A RESULT that may be told.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Ending {
+    Done(Bytes),
+    Buried { state: State, reason: String, attempt: Attempt, used: u32, at_ms: u64, error: String },
+}
+
+impl Row {
+    pub(super) fn state(&self) -> Option<State> {
+        Some(match self {
+            Self::Waiting { .. } => State::Ready,
+            Self::Leased { .. } => State::Leased,
+            Self::Done { .. } => State::Done,
+            Self::Dead { .. } => State::Dead,
+            Self::Cancelled { .. } => State::Cancelled,
+            Self::Dropped => return None,
+        })
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        self.state().is_none_or(State::is_end)
+    }
+}
+
+impl Task {
+    pub(super) fn expires_at_ms(&self, id: TaskId) -> Option<u64> {
+        let ms = self.submit.expires_ms.filter(|_| !self.retried)?;
+        Some(id.wall_ms().saturating_add(ms))
+    }
+
+    fn stand(&mut self, row: Row) {
+        let state = row.state().unwrap_or(State::Cancelled);
+        self.steps.push((state, self.attempt));
+        self.row = row;
+    }
+
+    /// `unique=` with its queue.
+    pub(super) fn unique(&self) -> Option<(String, String)> {
+        unique_of(&self.submit)
+    }
+}
+
+fn unique_of(submit: &Submit) -> Option<(String, String)> {
+    let unique = submit.unique?;
+    Some((submit.queue().to_owned(), submit.text(unique).to_owned()))
+}
+
+/// The end of a hold as its line in the store has it, in Unix milliseconds.
+fn hold_until(line: &[u8]) -> Option<u64> {
+    let line = std::str::from_utf8(line).ok()?;
+    option(line, "until")?.parse().ok()
+}
+
+impl Auditor {
+    /// Follows one write of an acknowledged batch.
+    pub(super) fn follow(&mut self, batch: &Batch, write: Write, window: Window) {
+        let bytes = |text| Bytes::copy_from_slice(batch.slice(text));
+        let line = |text| {
+            let line = StateLine::read(batch.slice(text));
+            line.unwrap_or_else(|error| panic!("I30: no state line: {error}"))
+        };
+        match write {
+            Write::Submit { id, frame } => self.on_submit(id, bytes(frame), window),
+            Write::State { id, line: text } => self.on_state(id, &line(text), window),
+            Write::End { id, frame, until_ms } => self.on_end(id, bytes(frame), until_ms, window),
+            Write::Bury { id, line: text, frame } => {
+                self.same_frame(id, &bytes(frame));
+                self.on_bury(id, &line(text), window);
+            }
+            Write::Revive { id, line: text, frame } => {
+                self.same_frame(id, &bytes(frame));
+                self.on_revive(id, &line(text));
+            }
+            Write::Drop { id } => self.on_drop(id, window),
+            Write::Worker { name, line } => self.on_worker(&bytes(name), &bytes(line)),
+            Write::Hold { .. }
+            | Write::Unhold { .. }
+            | Write::Queue { .. }
+            | Write::WorkerGone { .. }
+            | Write::Stats { .. }
+            | Write::StatsGone { .. } => {}
+        }
+    }
+
+    fn same_frame(&self, id: TaskId, frame: &Bytes) {
+        let task = self.task(id);
+        require!("I22", task.submit.frame.bytes() == frame, "the frame of task {id} has changed");
+    }
+
+    pub(super) fn task(&self, id: TaskId) -> &Task {
+        let task = self.tasks.get(&id);
+        task.unwrap_or_else(|| violated!("I03", "task {id} was never submitted"))
+    }
+
+    pub(super) fn task_mut(&mut self, id: TaskId) -> &mut Task {
+        self.tasks.get_mut(&id).unwrap_or_else(|| panic!("I03: task {id} was never submitted"))
+    }
+
+    /// Tasks that bear the same `unique=` in the same queue.
+    pub(super) fn unique_tasks(&self, submit: &Submit) -> Vec<TaskId> {
+        let Some(unique) = unique_of(submit) else { return Vec::new() };
+        let same = |task: &Task| task.unique().as_ref() == Some(&unique);
+        self.tasks.iter().filter(|(_, task)| same(task)).map(|(id, _)| *id).collect()
+    }
+
+    fn on_submit(&mut self, id: TaskId, frame: Bytes, window: Window) {
+        let left = self.received.get_mut(&frame).filter(|left| **left > 0);
+        match left {
+            Some(left) => *left -= 1,
+            None => violated!("I03", "task {id} was never received"),
+        }
+        let last = self.tasks.last_key_value().map_or(self.rows.last, |(last, _)| *last);
+        require!("I03", id > last, "task {id} comes after {last}");
+        let frame = Frame::read(frame).expect("it was read before");
+        let submit = parse_submit(&frame).expect("it was read before");
+        for other in self.unique_tasks(&submit) {
+            let ended = self.tasks[&other].row.is_end();
+            require!("I04", ended, "task {id} has the same unique value as task {other}");
+        }
+        if let Some((queue, unique)) = unique_of(&submit) {
+            let hold = self.rows.holds.get(format!("{queue} {unique}").as_bytes());
+            let held =
+                hold.and_then(|hold| hold_until(hold)).is_some_and(|ms| ms > window.wall_high);
+            require!("I04", !held, "task {id} has a unique value that is still held: {hold:?}");
+        }
+        let due_ms = match submit.start {
+            Start::Now => 0,
+            Start::Delay(ms) => id.wall_ms().saturating_add(ms),
+            Start::At(ms) => ms,
+        };
+        let mut task = Task {
+            submit,
+            row: Row::Waiting { due_ms },
+            attempt: 0,
+            used: 0,
+            suspected: 0,
+            retried: false,
+            history: None,
+            error: None,
+            steps: Vec::new(),
+            leases: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            endings: Vec::new(),
+            answered: false,
+        };
+        task.stand(Row::Waiting { due_ms });
+        self.tasks.insert(id, task);
+    }
+
+    fn on_state(&mut self, id: TaskId, line: &StateLine, window: Window) {
+        let task = self.task(id);
+        require!("I18", !task.row.is_end(), "task {id} has ended and is {}", line.state);
+        match line.state {
+            State::Leased => {
+                if matches!(task.row, Row::Leased { .. }) {
+                    self.end_lease(id, line, window, &["released"]);
+                }
+                self.on_lease(id, line, window);
+            }
+            State::Scheduled | State::Ready => {
+                let returned = line.state == State::Ready;
+                let ends: &[&str] = if returned {
+                    &["returned", "lost"]
+                } else {
+                    &["failed", "released", "lost", "timeout", "max-run"]
+                };
+                self.end_lease(id, line, window, ends);
+                let task = self.task_mut(id);
+                let bound = task.submit.attempts.is_none_or(|attempts| line.used < attempts);
+                require!("I19", bound, "task {id} goes on after {} of its attempts", line.used);
+                require!("I19", line.suspected < 3, "task {id} goes on after its third crash");
+                let due_ms = if returned { 0 } else { line.at_ms };
+                task.stand(Row::Waiting { due_ms });
+            }
+            state => violated!("I18", "the state line of task {id} says {state}"),
+        }
+    }
+
+    fn on_lease(&mut self, id: TaskId, line: &StateLine, window: Window) {
+        let task = self.task(id);
+        let (attempt, at_ms) = (line.attempt, line.at_ms);
+        require!("I09", attempt == task.attempt + 1, "task {id}: {attempt} after {}", task.attempt);
+        require!("I19", line.used == task.used, "a lease of task {id} uses something");
+        let told = (window.wall_low..=window.wall_high).contains(&at_ms);
+        require!("I20", told, "task {id} is leased at {at_ms}, in a turn at {window:?}");
+        if let Row::Waiting { due_ms } = task.row {
+            require!("I20", at_ms >= due_ms, "task {id} is leased at {at_ms}, due {due_ms}");
+        }
+        if let Some(expires_ms) = task.expires_at_ms(id).filter(|_| attempt == 1) {
+            let late = expires_ms <= at_ms && expires_ms <= window.due_ms;
+            require!("I20", !late, "task {id} is leased at {at_ms}, expired {expires_ms}");
+        }
+        let session = line.session.expect("a lease has a session");
+        let worker = line.worker.as_deref().unwrap_or_default().to_owned();
+        let alone = task.suspected >= 2;
+        self.is_able(id, session, &worker);
+        let held = self.sessions.get_mut(&session).expect("an able session is known");
+        held.leases.insert(id);
+        if alone {
+            require!("I19", held.leases.len() == 1, "suspect {id} does not run alone");
+            held.alone = Some(id);
+        } else if let Some(suspect) = held.alone {
+            violated!("I19", "task {id} runs beside suspect {suspect}");
+        }
+        let task = self.task_mut(id);
+        task.attempt = attempt;
+        task.history.clone_from(&line.history);
+        task.leases.insert(attempt, Lease { session, from_us: window.from_us });
+        task.stand(Row::Leased { session, worker });
+    }
+
+    /// A session may be given a task: it has the kinds, the queues, the size and a slot.
+    fn is_able(&self, id: TaskId, session: SessionId, worker: &str) {
+        let submit = &self.task(id).submit;
+        let held = self.sessions.get(&session);
+        let Some(held) = held else { violated!("I07", "task {id} is leased to nobody") };
+        let Some(entry) = &held.entry else {
+            violated!("I07", "task {id} is leased to a session without an entry")
+        };
+        require!("I07", entry.name == worker, "task {id}: {worker} is {}", entry.name);
+        let has = |list: &Option<Vec<String>>, name: &str| {
+            list.as_ref().is_none_or(|list| list.iter().any(|its| its == name))
+        };
+        let able = has(&entry.kinds, submit.kind()) && has(&entry.queues, submit.queue());
+        require!("I07", able, "task {id} is leased to {worker}, who cannot do it");
+        require!("I07", !entry.weightless, "task {id} is leased to {worker}, whose weight is 0");
+        let bytes = submit.frame.payload().map_or(0, |payload| payload.len() as u64);
+        let fits = bytes <= entry.payload_max.max(64 << 10);
+        require!("I07", fits, "task {id} of {bytes} bytes is more than {worker} takes");
+        let (count, slots) = (held.leases.len(), entry.slots as usize);
+        require!("I06", count < slots, "{worker} has {count} leases of {slots} and gets {id}");
+    }
+
+    fn on_revive(&mut self, id: TaskId, line: &StateLine) {
+        let task = self.task(id);
+        let buried = matches!(task.row, Row::Dead { .. } | Row::Cancelled { .. });
+        require!("I18", buried, "task {id} comes back, which was {:?}", task.row);
+        require!("I18", self.retries.contains(&id), "task {id} comes back unasked");
+        let fresh = line.used == 0 && line.suspected == 0 && line.attempt == task.attempt;
+        require!("I09", fresh, "task {id} comes back with {line:?}");
+        for other in self.unique_tasks(&task.submit) {
+            let ended = other == id || self.tasks[&other].row.is_end();
+            require!(
+                "I04",
+                ended,
+                "task {id} comes back beside {other}, its unique value's holder"
+            );
+        }
+        let task = self.task_mut(id);
+        (task.used, task.suspected, task.retried) = (0, 0, true);
+        task.stand(Row::Waiting { due_ms: 0 });
+    }
+
+    fn on_drop(&mut self, id: TaskId, window: Window) {
+        let task = self.task(id);
+        let Row::Cancelled { at_ms, .. } = task.row else {
+            violated!("I01", "task {id} is forgotten, which is {:?}", task.row)
+        };
+        let until_ms = at_ms.saturating_add(task.submit.result_ttl_ms);
+        let over = until_ms <= window.wall_high;
+        require!("I14", over, "task {id} is forgotten at {window:?}, before {until_ms}");
+        self.task_mut(id).stand(Row::Dropped);
+    }
+
+    fn on_worker(&mut self, name: &[u8], line: &[u8]) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let line = String::from_utf8_lossy(line).into_owned();
+        let mut entry = Entry {
+            name: name.clone(),
+            slots: 0,
+            weightless: false,
+            kinds: None,
+            queues: None,
+            payload_max: u64::MAX,
+        };
+        let mut session = None;
+        let list = |value: &str| {
+            (value != "*").then(|| value.split(',').map(str::to_owned).collect::<Vec<_>>())
+        };
+        for word in Words::of(&line) {
+            let Word::Option(option, value) = word else { continue };
+            match option {
+                "session" => session = SessionId::parse(value),
+                "slots" => entry.slots = value.parse().expect("a number"),
+                "weight" => entry.weightless = value == "0",
+                "kinds" => entry.kinds = list(value),
+                "queues" => entry.queues = list(value),
+                "max-payload" => entry.payload_max = value.parse().expect("a number"),
+                _ => {}
+            }
+        }
+        let session = session.expect("an entry names its session");
+        let life = self.life;
+        for other in self.sessions.values_mut() {
+            other.superseded |= other.entry.as_ref().is_some_and(|its| its.name == name);
+        }
+        let held = self.sessions.entry(session).or_default();
+        let mut hellos = held.hellos.iter();
+        let known = hellos.any(|hello| {
+            hello.name == name && hello.kinds == entry.kinds && hello.queues == entry.queues
+        });
+        require!("I07", known, "nobody said what the entry of {name} says: {line}");
+        let slots = entry.slots;
+        require!("I06", held.slots.contains(&slots), "{name} never announced {slots} slots");
+        (held.life, held.superseded, held.entry) = (life, false, Some(entry));
+    }
+}

@@ -1,0 +1,178 @@
+//! Faulty harnesses. A check that nothing ever trips is no check: each mutant breaks one promise
+//! between the core and the outside, in the storage, in the deliveries or in what the core is told,
+//! and the auditor must call it by its name. The sources of the scheduler are not touched.
+
+use bytes::BytesMut;
+use ganger::core::Event;
+use ganger::record::{Batch, Write};
+
+use crate::net::{Net, note};
+use crate::store::Rows;
+
+/// A way in which the harness is wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// The store answers before it applies, and the process may die in between.
+    AckBeforeApply,
+    /// Frames leave before their batch is durable.
+    DeliverBeforeCommit,
+    /// Now and then the last write of a batch is not applied.
+    TornBatch,
+    /// Now and then a submitted task is not written.
+    LostTask,
+    /// Results are forgotten at once.
+    LostResults,
+    /// A result is recorded a second time.
+    SecondResult,
+    /// A result is recorded that its worker did not send.
+    ForgedResult,
+    /// A task is recorded that nobody submitted.
+    InventedTask,
+    /// A lease counts two attempts.
+    SkippedAttempt,
+    /// An ended task gets a state line.
+    Resurrection,
+    /// A task vanishes by a committed write.
+    Vanishing,
+    /// The core believes that workers have more slots than they said.
+    MoreSlots,
+    /// The core believes that workers can do every kind.
+    AnyKind,
+    /// The core's wall clock is an hour ahead.
+    HastyClock,
+    /// The core is never told that time has passed.
+    DeafToTime,
+    /// TASK names another attempt than the lease.
+    ForgedTask,
+    /// Payloads change on their way to the worker.
+    SpoiltPayload,
+    /// RESULT pushes get lost.
+    LostPushes,
+    /// Two replies change places.
+    SwappedReplies,
+}
+
+/// What the store does to a batch.
+pub(crate) fn spoil_commit(mutant: Mutant, rows: &mut Rows, batch: &Batch) {
+    let writes = batch.writes.len();
+    let now_and_then = batch.last.bits() % 7 == 3 || batch.wall_ms % 7 == 3;
+    match mutant {
+        Mutant::TornBatch if writes > 1 && now_and_then => rows.apply(batch, writes - 1),
+        Mutant::LostTask if now_and_then => {
+            let mut less = batch.clone();
+            less.writes.retain(|write| !matches!(write, Write::Submit { .. }));
+            rows.apply(&less, usize::MAX);
+        }
+        Mutant::LostResults => {
+            rows.apply(batch, usize::MAX);
+            rows.results.clear();
+        }
+        _ => rows.apply(batch, usize::MAX),
+    }
+}
+
+/// The batch that takes a turn's place; `None` leaves it alone.
+pub(crate) fn spoil_batch(net: &mut Net, rows: &Rows, batch: &Batch) -> Option<Batch> {
+    let mutant = net.mutant?;
+    let mut spoilt = batch.clone();
+    let add = |spoilt: &mut Batch, text: &[u8]| spoilt.put(|out| out.extend_from_slice(text));
+    match mutant {
+        Mutant::SecondResult => {
+            let (id, (until_ms, frame)) = rows.results.first_key_value()?;
+            let frame = add(&mut spoilt, frame);
+            spoilt.writes.push(Write::End { id: *id, frame, until_ms: *until_ms });
+        }
+        Mutant::ForgedResult => {
+            let end = batch.writes.iter().position(|write| matches!(write, Write::End { .. }))?;
+            let Write::End { id, frame, until_ms } = batch.writes[end] else { return None };
+            let forged =
+                String::from_utf8_lossy(batch.slice(frame)).replace("result of", "RESULT OF");
+            let frame = add(&mut spoilt, forged.as_bytes());
+            spoilt.writes[end] = Write::End { id, frame, until_ms };
+        }
+        Mutant::InventedTask => {
+            let last = batch.last.max(rows.last);
+            let id = ganger::task::TaskId::next(last, batch.wall_ms, 0);
+            let frame = add(&mut spoilt, b"SUBMIT resize #0\n\n");
+            spoilt.writes.push(Write::Submit { id, frame });
+        }
+        Mutant::SkippedAttempt => {
+            let at = batch.writes.iter().position(|write| is_lease(batch, *write))?;
+            let Write::State { id, line } = batch.writes[at] else { return None };
+            let line = String::from_utf8_lossy(batch.slice(line)).replace("attempt=", "attempt=1");
+            let line = add(&mut spoilt, line.as_bytes());
+            spoilt.writes[at] = Write::State { id, line };
+        }
+        Mutant::Resurrection => {
+            let id = *rows.buried.keys().chain(rows.results.keys()).next()?;
+            let line = add(&mut spoilt, b"ready at=0 attempt=1 used=0");
+            spoilt.writes.push(Write::State { id, line });
+        }
+        Mutant::Vanishing => {
+            let id = *rows.tasks.keys().next()?;
+            spoilt.writes.push(Write::Drop { id });
+        }
+        _ => return None,
+    }
+    net.dice.per_mille(50).then(|| {
+        note!(net, "the batch is spoilt");
+        spoilt
+    })
+}
+
+fn is_lease(batch: &Batch, write: Write) -> bool {
+    matches!(write, Write::State { line, .. } if batch.slice(line).starts_with(b"leased"))
+}
+
+/// What the core is told.
+pub(crate) fn spoil_event(mutant: Option<Mutant>, mut event: Event) -> Event {
+    if let Event::Joined { hello, .. } = &mut event {
+        match mutant {
+            Some(Mutant::MoreSlots) => hello.slots += 3,
+            Some(Mutant::AnyKind) => hello.kinds = None,
+            _ => {}
+        }
+    }
+    event
+}
+
+/// What leaves for a connection in one turn.
+pub(crate) fn spoil_bytes(net: &mut Net, bytes: BytesMut) -> BytesMut {
+    let Some(mutant) = net.mutant else { return bytes };
+    let Ok(text) = String::from_utf8(bytes.to_vec()) else { return bytes };
+    let spoilt = match mutant {
+        Mutant::ForgedTask => replace_word(&text, "TASK", 2, "9"),
+        Mutant::SpoiltPayload => text.replacen("payload 1", "payload X", 1),
+        Mutant::LostPushes if text.starts_with("RESULT") && !has_reply(&text) => String::new(),
+        Mutant::SwappedReplies => swap_lines(&text),
+        _ => text,
+    };
+    BytesMut::from(spoilt.as_bytes())
+}
+
+/// Replaces a word of every line that begins with a verb.
+fn replace_word(text: &str, verb: &str, place: usize, by: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.split('\n') {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        if words[0] == verb && words.len() > place {
+            words[place] = by;
+        }
+        lines.push(words.join(" "));
+    }
+    lines.join("\n")
+}
+
+fn has_reply(text: &str) -> bool {
+    text.split('\n').any(|line| line.starts_with("OK") || line.starts_with("ERR"))
+}
+
+/// Swaps the first two lines if both are plain replies.
+fn swap_lines(text: &str) -> String {
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    let plain = |line: &str| line.starts_with("OK 0") && !line.contains('#');
+    if lines.len() > 2 && plain(lines[0]) && plain(lines[1]) {
+        lines.swap(0, 1);
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,222 @@
+//! What a run is made of. Every seed picks a random subset of the kinds of faults with random rates,
+//! random peers and a random pace (swarm testing: A. Groce et al., "Swarm Testing", 2012): a run
+//! without crashes reaches states that one with all faults at once never sees, and the other way.
+
+use ganger::core::Settings;
+
+use crate::dice::Dice;
+
+/// Names of kinds. Workers that run the last one tend to die of it.
+pub(crate) const KINDS: [&str; 5] = ["resize", "encode", "mail", "report", "crashy"];
+/// Names of queues; the first is the one of tasks that name none.
+pub(crate) const QUEUES: [&str; 4] = ["default", "photos", "bulk", "night"];
+
+/// The plan of a run. Rates are per thousand occasions, intervals in simulated microseconds; an
+/// interval of `None` is a kind of fault that this run does without.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Happenings with faults, before everything is healed.
+    pub(crate) steps: u32,
+    pub(crate) settings: Settings,
+    pub(crate) workers: usize,
+    pub(crate) clients: usize,
+    pub(crate) links: Links,
+    pub(crate) store: Storage,
+    pub(crate) scheduler: Outages,
+    pub(crate) work: Work,
+    pub(crate) ask: Asking,
+}
+
+/// Connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Links {
+    /// The longest latency.
+    pub(crate) latency_us: u64,
+    /// How often a stream is cut into pieces.
+    pub(crate) chop: u32,
+    /// Connections break, both ends learn.
+    pub(crate) breaks_us: Option<u64>,
+    /// Connections fall silent, and the ends learn late.
+    pub(crate) silence_us: Option<u64>,
+}
+
+/// The store.
+#[derive(Debug, Clone)]
+pub(crate) struct Storage {
+    /// The longest ordinary commit.
+    pub(crate) commit_us: u64,
+    /// Commits that the store has to try again for a while.
+    pub(crate) slow: u32,
+    /// Commits whose outcome is unknown, and that are sent again.
+    pub(crate) unknown: u32,
+    /// It says that it is nearly full, and later no longer.
+    pub(crate) pressure_us: Option<u64>,
+}
+
+/// The scheduler's process and its clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Outages {
+    /// Crashes at a random moment.
+    pub(crate) crash_us: Option<u64>,
+    /// Crashes before a batch is applied, after that but before the answer, in the middle of the
+    /// deliveries, and during recovery.
+    pub(crate) before_commit: u32,
+    pub(crate) after_commit: u32,
+    pub(crate) mid_delivery: u32,
+    pub(crate) in_recovery: u32,
+    /// Orderly stops.
+    pub(crate) stop_us: Option<u64>,
+    /// The wall clock is set.
+    pub(crate) wall_us: Option<u64>,
+    /// Long stretches in which nobody says anything.
+    pub(crate) nap_us: Option<u64>,
+    /// The machine stands still for a while.
+    pub(crate) hold_up_us: Option<u64>,
+}
+
+/// Workers.
+#[derive(Debug, Clone)]
+pub(crate) struct Work {
+    /// The longest ordinary run.
+    pub(crate) run_us: u64,
+    /// How runs end that do not end well.
+    pub(crate) fail: u32,
+    pub(crate) release: u32,
+    pub(crate) silent: u32,
+    pub(crate) fatal: u32,
+    pub(crate) oversized: u32,
+    /// Answers that are sent twice.
+    pub(crate) twice: u32,
+    /// Reports of progress.
+    pub(crate) progress: u32,
+    /// Other things that a worker does: SLOTS, BYE, SUBMIT, dying, coming back as somebody new.
+    pub(crate) whim_us: Option<u64>,
+    /// Workers that come back with `session=`.
+    pub(crate) faithful: u32,
+    /// Workers that have a name that another one has.
+    pub(crate) twins: u32,
+    /// Workers with heartbeats.
+    pub(crate) heartbeat: u32,
+    /// Workers that can do some things only.
+    pub(crate) picky: u32,
+}
+
+/// Clients.
+#[derive(Debug, Clone)]
+pub(crate) struct Asking {
+    /// The longest ordinary pause between two requests.
+    pub(crate) think_us: u64,
+    /// Options in SUBMIT.
+    pub(crate) timed: u32,
+    pub(crate) limited: u32,
+    pub(crate) unique: u32,
+    pub(crate) watch: u32,
+    pub(crate) keyed: u32,
+    /// Payloads beyond the size that every worker takes.
+    pub(crate) large: u32,
+    /// Requests other than SUBMIT.
+    pub(crate) question: u32,
+    pub(crate) cancel: u32,
+    pub(crate) retry: u32,
+    /// What operators do, beside looking.
+    pub(crate) operate: u32,
+    /// Connections that are half-closed after a burst.
+    pub(crate) burst: u32,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub(crate) fn of(dice: &mut Dice) -> Self {
+        let pace = dice.spread(1..=60);
+        let settings = Settings {
+            tasks_max: if dice.per_mille(100) { 40 } else { 10_000 },
+            events: dice.per_mille(200),
+            payload_max: 128 << 10,
+            ..Settings::default()
+        };
+        let nap_us = every(dice, 150, 20_000_000 * pace);
+        let work = work(dice, pace);
+        let heartbeat = work.heartbeat;
+        Self {
+            steps: u32::try_from(dice.within(1200..=3600)).expect("small"),
+            settings,
+            workers: dice.index(7) + 1,
+            clients: dice.index(4) + 1,
+            links: Links {
+                latency_us: dice.spread(100..=200_000),
+                chop: rate(dice, 500),
+                breaks_us: every(dice, 600, 300_000 * pace),
+                silence_us: every(dice, 400, 1_000_000 * pace),
+            },
+            store: Storage {
+                commit_us: dice.spread(100..=50_000),
+                slow: rate(dice, 50),
+                unknown: rate(dice, 100),
+                pressure_us: every(dice, 200, 3_000_000 * pace),
+            },
+            scheduler: Outages {
+                crash_us: every(dice, 400, 3_000_000 * pace),
+                before_commit: rate(dice, 12),
+                after_commit: rate(dice, 12),
+                mid_delivery: rate(dice, 12),
+                in_recovery: rate(dice, 400),
+                stop_us: every(dice, 250, 5_000_000 * pace),
+                wall_us: every(dice, 300, 3_000_000 * pace),
+                nap_us,
+                hold_up_us: every(dice, 200, 3_000_000 * pace),
+            },
+            // Life signs over hours would be all that such a run consists of.
+            work: Work { heartbeat: if nap_us.is_some() { 0 } else { heartbeat }, ..work },
+            ask: asking(dice, pace),
+        }
+    }
+}
+
+fn work(dice: &mut Dice, pace: u64) -> Work {
+    Work {
+        run_us: dice.spread(1_000..=20_000 * pace),
+        fail: rate(dice, 400),
+        release: rate(dice, 200),
+        silent: rate(dice, 100),
+        fatal: rate(dice, 60),
+        oversized: rate(dice, 20),
+        twice: rate(dice, 150),
+        progress: rate(dice, 500),
+        whim_us: every(dice, 700, 500_000 * pace),
+        faithful: *dice.pick(&[0, 500, 900, 1000]),
+        twins: rate(dice, 200),
+        heartbeat: *dice.pick(&[0, 500, 1000]),
+        picky: *dice.pick(&[0, 300, 800]),
+    }
+}
+
+fn asking(dice: &mut Dice, pace: u64) -> Asking {
+    Asking {
+        think_us: dice.spread(1_000..=20_000 * pace),
+        timed: rate(dice, 500),
+        limited: rate(dice, 500),
+        unique: rate(dice, 500),
+        watch: *dice.pick(&[0, 300, 1000]),
+        keyed: *dice.pick(&[0, 500, 1000]),
+        large: rate(dice, 30),
+        question: rate(dice, 400),
+        cancel: rate(dice, 150),
+        retry: rate(dice, 200),
+        operate: rate(dice, 60),
+        burst: rate(dice, 30),
+    }
+}
+
+/// A rate up to `most` for half of the runs, none for the others.
+fn rate(dice: &mut Dice, most: u32) -> u32 {
+    if dice.per_mille(500) {
+        0
+    } else {
+        u32::try_from(dice.within(1..=u64::from(most))).expect("small")
+    }
+}
+
+/// An interval around `usual_us` for so many runs in a thousand, none for the others.
+fn every(dice: &mut Dice, runs: u32, usual_us: u64) -> Option<u64> {
+    dice.per_mille(runs).then(|| dice.within(usual_us / 4..=usual_us * 4))
+}
