@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::core::dispatch::NOBODY;
 use crate::core::queues::Counts;
 use crate::core::tasks::{Phase, Task};
+use crate::core::timers::Reason;
 use crate::task::State;
 
 impl Core {
@@ -21,6 +22,7 @@ impl Core {
         self.check_lines();
         self.check_pools();
         self.check_holds();
+        self.check_timers();
     }
 
     /// Checks that no worker is free that could be given a waiting task, and that waiting tasks have
@@ -184,5 +186,43 @@ impl Core {
             assert!(!task.state().is_end(), "task {} holds {unique} after its end", task.id);
             assert_eq!(self.queues.class(task.class).queue, *queue, "the queue of {unique}");
         }
+    }
+
+    /// Every timer is of something that waits for just that time, and whatever waits has its timer.
+    fn check_timers(&self) {
+        let mut wanted: BTreeMap<Reason, u64> = BTreeMap::new();
+        for (slot, task) in self.tasks.iter() {
+            if let Phase::Scheduled { due_ms } = task.phase {
+                wanted.insert(Reason::TaskDue(task.id), due_ms);
+            }
+            if let Some(at_ms) = task.expires_at_ms() {
+                wanted.insert(Reason::Expiry(task.id), at_ms);
+            }
+            if let Some(at_ms) = task.forget_at_ms() {
+                wanted.insert(Reason::Forget(task.id), at_ms);
+            }
+            let at_us = task.more.as_ref().map_or(0, |more| more.limit_timer_us);
+            let limit_us = self.lease_limit(slot).map_or(0, |(at_us, _)| at_us);
+            assert!(at_us <= limit_us, "the limit of task {}", task.id);
+            assert_eq!(at_us == 0, limit_us == 0, "the timer of the limit of task {}", task.id);
+            if at_us > 0 {
+                wanted.insert(Reason::LeaseLimit(task.id), at_us);
+            }
+        }
+        for (number, session) in self.workers.sessions.iter() {
+            if session.peer.is_none() {
+                wanted.insert(Reason::Grace(number), session.grace_until_us);
+            }
+        }
+        for (number, class) in self.queues.classes() {
+            wanted.extend(class.spill_timer.map(|at_us| (Reason::Spill(number), at_us)));
+        }
+        for (at, reason) in self.timers.iter() {
+            match reason {
+                Reason::Isolation | Reason::Housekeeping | Reason::Unhold | Reason::Figures => {}
+                _ => assert_eq!(wanted.remove(&reason), Some(at), "a timer that nobody waits for"),
+            }
+        }
+        assert_eq!(wanted, BTreeMap::new(), "what waits without a timer");
     }
 }

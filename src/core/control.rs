@@ -6,6 +6,7 @@ use crate::core::event::Peer;
 use crate::core::queues::Policy;
 use crate::core::submit::Hold;
 use crate::core::tasks::{Phase, Task};
+use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
 use crate::frame::decode;
 use crate::message::reply::TaskInfo;
@@ -158,6 +159,9 @@ impl Core {
         fx.send(peer, Reply::OkTask(id));
         let task = self.tasks.at(slot);
         let (class, from) = (task.class, task.state());
+        if let Some(at_ms) = task.forget_at_ms() {
+            self.timers.off_wall(at_ms, Reason::Forget(id));
+        }
         task.phase = Phase::Scheduled { due_ms: 0 };
         (task.used, task.suspected, task.retried) = (0, 0, true);
         task.more().reason = "";

@@ -3,6 +3,7 @@
 use crate::core::line::Place;
 use crate::core::queues::Class;
 use crate::core::tasks::{Phase, Tasks};
+use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Reply;
 use crate::record::Write;
@@ -167,6 +168,9 @@ impl Core {
             unreachable!("only ready is leased")
         };
         let place = u32::try_from(session.leases.len()).unwrap_or(u32::MAX);
+        if let Some(at_ms) = task.expires_at_ms() {
+            self.timers.off_wall(at_ms, Reason::Expiry(task.id));
+        }
         task.attempt += 1;
         task.phase = Phase::Leased { since_us: now_us, worker, place };
         let mut line = task.line();
@@ -176,10 +180,6 @@ impl Core {
             out.extend_from_slice(session.lease_words.as_bytes());
         });
         let (id, attempt, class, record) = (task.id, task.attempt, task.class, task.record.clone());
-        if let Some(more) = task.more.as_mut() {
-            more.progress_us = 0;
-            more.percent = None;
-        }
         fx.write(Write::State { id, line });
         session.leases.push(slot);
         if let Some(peer) = session.peer {

@@ -5,7 +5,7 @@ use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::{Reply, Retry};
 use crate::record::Write;
-use crate::task::{Attempt, State, TaskId};
+use crate::task::{State, TaskId};
 
 /// Deadlines handled in one turn; the rest is handled in the next, after what has arrived.
 const SLICE: usize = 4096;
@@ -21,8 +21,8 @@ impl Core {
         for _ in 0..SLICE {
             let Some(reason) = self.timers.pop(self.now) else { return };
             match reason {
-                Reason::LeaseLimit(id, attempt) => self.on_lease_limit(id, attempt, fx),
-                Reason::Grace(worker, serial) => self.on_grace_over(worker, serial, fx),
+                Reason::LeaseLimit(id) => self.on_lease_limit(id, fx),
+                Reason::Grace(worker) => self.on_grace_over(worker, fx),
                 Reason::Spill(class) => self.on_spill(class, fx),
                 Reason::Isolation => self.isolate_next(fx),
                 Reason::Housekeeping => self.on_housekeeping(fx),
@@ -35,13 +35,9 @@ impl Core {
         }
     }
 
-    fn on_lease_limit(&mut self, id: TaskId, attempt: Attempt, fx: &mut Effects) {
+    fn on_lease_limit(&mut self, id: TaskId, fx: &mut Effects) {
         let Some(slot) = self.tasks.find(id) else { return };
-        let task = self.tasks.at(slot);
-        let Phase::Leased { worker, .. } = task.phase else { return };
-        if task.attempt != attempt {
-            return;
-        }
+        let Phase::Leased { worker, .. } = self.tasks.at(slot).phase else { return };
         let Some((at_us, end)) = self.lease_limit(slot) else { return };
         if at_us > self.now.mono_us {
             return self.arm_limit(slot);
@@ -54,8 +50,19 @@ impl Core {
     /// Sets the timer for the first limit of a lease, if it has one.
     pub(super) fn arm_limit(&mut self, slot: u32) {
         if let Some((at_us, _)) = self.lease_limit(slot) {
+            self.disarm_limit(slot);
             let task = self.tasks.at(slot);
-            self.timers.at_mono(at_us, Reason::LeaseLimit(task.id, task.attempt));
+            task.more().limit_timer_us = at_us;
+            self.timers.at_mono(at_us, Reason::LeaseLimit(task.id));
+        }
+    }
+
+    /// Drops the timer of a lease.
+    pub(super) fn disarm_limit(&mut self, slot: u32) {
+        let task = self.tasks.at(slot);
+        if let Some(more) = task.more.as_mut() {
+            let at_us = std::mem::take(&mut more.limit_timer_us);
+            self.timers.off_mono(at_us, Reason::LeaseLimit(task.id));
         }
     }
 
@@ -64,7 +71,7 @@ impl Core {
     /// Nobody is late because the scheduler was down: while a session may still come back after a
     /// start, nothing ends its leases; then `timeout=` counts anew, and `max-run=` leaves time for
     /// an answer that could not be given.
-    fn lease_limit(&self, slot: u32) -> Option<(u64, &'static str)> {
+    pub(super) fn lease_limit(&self, slot: u32) -> Option<(u64, &'static str)> {
         let task = self.tasks.get(slot)?;
         let Phase::Leased { since_us, worker, .. } = task.phase else { return None };
         let (more, session) = (task.more.as_ref()?, self.workers.sessions.at(worker));
@@ -109,10 +116,7 @@ impl Core {
     fn on_expiry(&mut self, id: TaskId, fx: &mut Effects) {
         let Some(slot) = self.tasks.find(id) else { return };
         let task = self.tasks.at(slot);
-        let Some(at_ms) = task.expires_at_ms().filter(|_| task.attempt == 0) else { return };
-        if task.state().is_end() {
-            return;
-        }
+        let Some(at_ms) = task.expires_at_ms() else { return };
         if at_ms <= self.now.wall_ms {
             self.withdraw(slot, fx);
             self.bury(slot, State::Cancelled, "expired", fx);
@@ -141,8 +145,7 @@ impl Core {
     fn on_forget(&mut self, id: TaskId, fx: &mut Effects) {
         let Some(slot) = self.tasks.find(id) else { return };
         let task = self.tasks.at(slot);
-        let Phase::Cancelled { at_ms } = task.phase else { return };
-        let until_ms = at_ms.saturating_add(task.result_ttl_ms());
+        let Some(until_ms) = task.forget_at_ms() else { return };
         if until_ms > self.now.wall_ms {
             self.timers.at_wall(until_ms, Reason::Forget(id));
             return;

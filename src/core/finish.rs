@@ -180,9 +180,13 @@ impl Core {
 
     /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.
     pub(super) fn end_lease(&mut self, slot: u32, worker: u32) -> u64 {
+        self.disarm_limit(slot);
         let task = self.tasks.at(slot);
         let Phase::Leased { since_us, place, .. } = task.phase else { unreachable!("a lease") };
         let id = task.id;
+        if let Some(more) = task.more.as_mut() {
+            (more.progress_us, more.percent) = (0, None);
+        }
         let session = self.workers.sessions.at_mut(worker);
         session.leases.swap_remove(place as usize);
         if let Some(&moved) = session.leases.get(place as usize)
@@ -302,12 +306,18 @@ impl Core {
         let at_ms = self.now.wall_ms;
         let task = self.tasks.at(slot);
         let (id, class, from) = (task.id, task.class, task.state());
+        if let Some(at_ms) = task.expires_at_ms() {
+            self.timers.off_wall(at_ms, Reason::Expiry(id));
+        }
+        if let Phase::Scheduled { due_ms } = task.phase {
+            self.timers.off_wall(due_ms, Reason::TaskDue(id));
+        }
         task.phase = match state {
             State::Dead => Phase::Dead { at_ms },
             _ => Phase::Cancelled { at_ms },
         };
         task.more().reason = reason;
-        let (line, record, ttl_ms) = (task.line(), task.record.clone(), task.result_ttl_ms());
+        let (line, record, forget_ms) = (task.line(), task.record.clone(), task.forget_at_ms());
         let line = fx.batch.put(|out| line.put(out));
         let frame = fx.text(&record);
         fx.write(Write::Bury { id, line, frame });
@@ -322,8 +332,8 @@ impl Core {
             self.push_end(watcher, slot, fx);
         }
         self.release_unique(slot, fx);
-        if state == State::Cancelled {
-            self.timers.at_wall(at_ms.saturating_add(ttl_ms), Reason::Forget(id));
+        if let Some(at_ms) = forget_ms {
+            self.timers.at_wall(at_ms, Reason::Forget(id));
         }
     }
 

@@ -83,6 +83,7 @@ impl Core {
             self.workers.disconnect(older);
             fx.send(older, Reply::Close);
         }
+        self.end_grace(worker);
         let entry = Entry::of(hello, self.now.wall_ms);
         let session = self.workers.sessions.at_mut(worker);
         session.entry = Entry { since_ms: session.entry.since_ms, ..entry };
@@ -243,22 +244,19 @@ impl Core {
     /// Keeps a session without a connection for a while.
     pub(super) fn give_grace(&mut self, worker: u32, grace_ms: u64, fx: &mut Effects) {
         let until_us = self.now.mono_us.saturating_add(grace_ms.saturating_mul(1000));
-        let session = self.workers.sessions.at_mut(worker);
-        session.grace_until_us = until_us;
-        self.timers.at_mono(until_us, Reason::Grace(worker, session.serial));
+        self.workers.sessions.at_mut(worker).grace_until_us = until_us;
+        self.timers.at_mono(until_us, Reason::Grace(worker));
         self.workers.refresh(worker);
         self.give_up_reserved(worker, fx);
     }
 
-    pub(super) fn on_grace_over(&mut self, worker: u32, serial: u32, fx: &mut Effects) {
+    fn end_grace(&mut self, worker: u32) {
+        let until_us = self.workers.sessions.at(worker).grace_until_us;
+        self.timers.off_mono(until_us, Reason::Grace(worker));
+    }
+
+    pub(super) fn on_grace_over(&mut self, worker: u32, fx: &mut Effects) {
         let Some(session) = self.workers.sessions.get(worker) else { return };
-        if session.serial != serial || session.peer.is_some() {
-            return;
-        }
-        if session.grace_until_us > self.now.mono_us {
-            self.timers.at_mono(session.grace_until_us, Reason::Grace(worker, serial));
-            return;
-        }
         let loss = if session.restored { Loss::Restart } else { Loss::Crash };
         self.end_session(worker, loss, fx);
     }

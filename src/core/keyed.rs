@@ -180,7 +180,9 @@ impl Core {
         let Some((due_us, _)) = self.spill_front(number) else { return };
         let class = self.queues.class_mut(number);
         if due_us > self.now.mono_us && class.spill_timer.is_none_or(|armed_us| armed_us > due_us) {
-            class.spill_timer = Some(due_us);
+            if let Some(armed_us) = class.spill_timer.replace(due_us) {
+                self.timers.off_mono(armed_us, Reason::Spill(number));
+            }
             self.timers.at_mono(due_us, Reason::Spill(number));
         }
     }

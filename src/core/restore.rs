@@ -194,10 +194,11 @@ impl Core {
                 }
             }
             Phase::Dead { .. } => self.count(class, State::Dead),
-            Phase::Cancelled { at_ms } => {
+            Phase::Cancelled { .. } => {
                 self.count(class, State::Cancelled);
-                let until_ms = at_ms.saturating_add(self.tasks.at(slot).result_ttl_ms());
-                self.timers.at_wall(until_ms, Reason::Forget(id));
+                if let Some(at_ms) = self.tasks.at(slot).forget_at_ms() {
+                    self.timers.at_wall(at_ms, Reason::Forget(id));
+                }
             }
         }
     }

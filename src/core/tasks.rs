@@ -86,6 +86,8 @@ pub(super) struct More {
     pub(super) watchers: Vec<Peer>,
     /// Monotonic time of the last PROGRESS of the lease, or 0.
     pub(super) progress_us: u64,
+    /// Monotonic time for which the lease's timer is set, or 0.
+    pub(super) limit_timer_us: u64,
     pub(super) percent: Option<u8>,
     /// Why it is dead or cancelled.
     pub(super) reason: &'static str,
@@ -109,6 +111,7 @@ impl Default for More {
             unique_for_ms: 0,
             watchers: Vec::new(),
             progress_us: 0,
+            limit_timer_us: 0,
             percent: None,
             reason: "",
             history: String::new(),
@@ -178,8 +181,16 @@ impl Task {
         self.suspected >= SUSPECTED
     }
 
+    /// When it is cancelled unless it is leased before, in Unix milliseconds.
     pub(super) fn expires_at_ms(&self) -> Option<u64> {
-        self.more.as_ref().and_then(|more| more.expires_at_ms).filter(|_| !self.retried)
+        let may = self.attempt == 0 && !self.retried && !self.state().is_end();
+        self.more.as_ref().and_then(|more| more.expires_at_ms).filter(|_| may)
+    }
+
+    /// When a cancelled task is forgotten, in Unix milliseconds.
+    pub(super) fn forget_at_ms(&self) -> Option<u64> {
+        let Phase::Cancelled { at_ms } = self.phase else { return None };
+        Some(at_ms.saturating_add(self.result_ttl_ms()))
     }
 
     /// What the route hashes: the decoded key, or the identifier.

@@ -1,19 +1,21 @@
-//! The deadlines, each with its reason. An entry is only a hint: whoever is called checks the thing
-//! itself, so that moving a deadline later costs nothing here.
+//! The deadlines, each with its reason. Whoever moves or drops one takes its entry out, so that there
+//! are never more entries than things that wait for a time.
+//!
+//! A deadline of a lease may lie earlier than the lease's own: PROGRESS moves that without touching
+//! the table, and whoever is called too early sets the entry anew.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
 use crate::core::event::Now;
-use crate::task::{Attempt, TaskId};
+use crate::task::TaskId;
 
 /// Why something is to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
-    /// Monotonic: a lease with `timeout=` or `max-run=` may be over.
-    LeaseLimit(TaskId, Attempt),
-    /// Monotonic: the grace of a worker's session may be over.
-    Grace(u32, u32),
+    /// Monotonic: the lease of a task may have reached `timeout=` or `max-run=`.
+    LeaseLimit(TaskId),
+    /// Monotonic: the grace of a worker's session is over.
+    Grace(u32),
     /// Monotonic: the first task of a keyed class may go to another than its owner.
     Spill(u32),
     /// Monotonic: the next suspected task may have a worker of its own.
@@ -32,42 +34,57 @@ pub(super) enum Reason {
     Figures,
 }
 
-/// Deadlines on both clocks.
+/// Deadlines on both clocks: the first is the one with the earliest time.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    mono: BinaryHeap<Reverse<(u64, Reason)>>,
-    wall: BinaryHeap<Reverse<(u64, Reason)>>,
+    mono: BTreeSet<(u64, Reason)>,
+    wall: BTreeSet<(u64, Reason)>,
 }
 
 impl Timers {
-    /// At a monotonic time in microseconds.
+    /// Sets one for a monotonic time in microseconds.
     pub(super) fn at_mono(&mut self, mono_us: u64, reason: Reason) {
-        self.mono.push(Reverse((mono_us, reason)));
+        self.mono.insert((mono_us, reason));
     }
 
-    /// At a Unix time in milliseconds.
+    /// Sets one for a Unix time in milliseconds.
     pub(super) fn at_wall(&mut self, wall_ms: u64, reason: Reason) {
-        self.wall.push(Reverse((wall_ms, reason)));
+        self.wall.insert((wall_ms, reason));
     }
 
-    /// The next deadline that has passed.
+    /// Drops one, if it is there.
+    pub(super) fn off_mono(&mut self, mono_us: u64, reason: Reason) {
+        self.mono.remove(&(mono_us, reason));
+    }
+
+    /// Drops one, if it is there.
+    pub(super) fn off_wall(&mut self, wall_ms: u64, reason: Reason) {
+        self.wall.remove(&(wall_ms, reason));
+    }
+
+    /// Takes the next deadline that has passed.
     pub(super) fn pop(&mut self, now: Now) -> Option<Reason> {
-        if self.mono.peek().is_some_and(|Reverse((at, _))| *at <= now.mono_us) {
-            return self.mono.pop().map(|Reverse((_, reason))| reason);
+        if self.mono.first().is_some_and(|(at, _)| *at <= now.mono_us) {
+            return self.mono.pop_first().map(|(_, reason)| reason);
         }
-        if self.wall.peek().is_some_and(|Reverse((at, _))| *at <= now.wall_ms) {
-            return self.wall.pop().map(|Reverse((_, reason))| reason);
+        if self.wall.first().is_some_and(|(at, _)| *at <= now.wall_ms) {
+            return self.wall.pop_first().map(|(_, reason)| reason);
         }
         None
     }
 
     /// The earliest deadline of each clock: microseconds and Unix milliseconds.
     pub(super) fn next(&self) -> (Option<u64>, Option<u64>) {
-        let mono = self.mono.peek().map(|Reverse((at, _))| *at);
-        (mono, self.wall.peek().map(|Reverse((at, _))| *at))
+        let first = |entries: &BTreeSet<(u64, Reason)>| entries.first().map(|(at, _)| *at);
+        (first(&self.mono), first(&self.wall))
     }
 
     pub(super) fn len(&self) -> usize {
         self.mono.len() + self.wall.len()
+    }
+
+    /// All entries, of the monotonic clock first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Reason)> + '_ {
+        self.mono.iter().chain(&self.wall).copied()
     }
 }

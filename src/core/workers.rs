@@ -28,7 +28,6 @@ pub(super) struct Connection {
 /// A worker's session. It outlives its connection by the grace.
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub(super) serial: u32,
     pub(super) session: SessionId,
     pub(super) credential: u32,
     pub(super) name: u32,
@@ -65,7 +64,6 @@ impl Worker {
     /// A session without connection, pool and leases.
     pub(super) fn new(session: SessionId, name: u32, text: &str, entry: Entry) -> Self {
         Self {
-            serial: 0,
             session,
             credential: 0,
             name,
@@ -160,7 +158,6 @@ pub(super) struct Workers {
     by_name: BTreeMap<u32, u32>,
     pub(super) pools: Slots<Pool>,
     by_ability: BTreeMap<Ability, u32>,
-    serial: u32,
 }
 
 impl Workers {
@@ -202,9 +199,7 @@ impl Workers {
         self.connections.iter().flatten()
     }
 
-    pub(super) fn insert(&mut self, mut worker: Worker) -> u32 {
-        self.serial += 1;
-        worker.serial = self.serial;
+    pub(super) fn insert(&mut self, worker: Worker) -> u32 {
         let (session, name, superseded) = (worker.session, worker.name, worker.superseded);
         let number = self.sessions.insert(worker);
         self.by_session.insert(session, number);
@@ -217,9 +212,7 @@ impl Workers {
     /// The entry of a session of which only leases were known is here.
     pub(super) fn complete(&mut self, number: u32, found: Worker) {
         self.by_name.insert(found.name, number);
-        let known = self.sessions.at_mut(number);
-        let serial = known.serial;
-        *known = Worker { serial, ..found };
+        *self.sessions.at_mut(number) = found;
     }
 
     pub(super) fn remove(&mut self, number: u32) -> Option<Worker> {
