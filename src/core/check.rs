@@ -177,7 +177,7 @@ impl Core {
     }
 
     fn check_holds(&self) {
-        for ((queue, unique), hold) in &self.holds {
+        for ((queue, unique), hold) in self.holds.iter() {
             if hold.until_ms.is_some() {
                 continue;
             }
@@ -217,9 +217,10 @@ impl Core {
         for (number, class) in self.queues.classes() {
             wanted.extend(class.spill_timer.map(|at_us| (Reason::Spill(number), at_us)));
         }
+        wanted.extend(self.holds.next_end().map(|at_ms| (Reason::Unhold, at_ms)));
         for (at, reason) in self.timers.iter() {
             match reason {
-                Reason::Isolation | Reason::Housekeeping | Reason::Unhold | Reason::Figures => {}
+                Reason::Isolation | Reason::Housekeeping | Reason::Figures => {}
                 _ => assert_eq!(wanted.remove(&reason), Some(at), "a timer that nobody waits for"),
             }
         }

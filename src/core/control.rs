@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use crate::core::event::Peer;
 use crate::core::queues::Policy;
-use crate::core::submit::Hold;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
@@ -153,7 +152,7 @@ impl Core {
             };
             return fx.refuse(peer, Code::Running, text);
         }
-        if !self.take_unique_again(slot) {
+        if !self.may_take_unique_again(slot) {
             return fx.refuse(peer, Code::Conflict, "its unique value is held by another task");
         }
         fx.send(peer, Reply::OkTask(id));
@@ -170,26 +169,11 @@ impl Core {
         let line = fx.batch.put(|out| line.put(out));
         let frame = fx.text(&record);
         fx.write(Write::Revive { id, line, frame });
+        self.take_unique_again(slot, fx);
         self.move_count(class, from, State::Scheduled);
         let attempt = self.tasks.at(slot).attempt;
         self.event(fx, "retried", id, attempt, class, None, &[]);
         self.make_ready(slot, fx);
-    }
-
-    fn take_unique_again(&mut self, slot: u32) -> bool {
-        let task = self.tasks.at(slot);
-        let (id, class) = (task.id, task.class);
-        let Some(unique) = task.more.as_ref().and_then(|more| more.unique.clone()) else {
-            return true;
-        };
-        let name = (self.queues.class(class).queue, unique);
-        match self.holds.get(&name) {
-            Some(hold) if hold.id != id => false,
-            _ => {
-                self.holds.insert(name, Hold { id, until_ms: None });
-                true
-            }
-        }
     }
 
     pub(super) fn on_queue(

@@ -157,40 +157,16 @@ impl Core {
         *counts.of(State::Cancelled) -= 1;
     }
 
-    fn on_unhold(&mut self, fx: &mut Effects) {
-        while let Some((until_ms, _, _)) = self.unholds.first()
-            && *until_ms <= self.now.wall_ms
-            && let Some((until_ms, queue, unique)) = self.unholds.pop_first()
-        {
-            let name = (queue, unique);
-            match self.holds.get(&name) {
-                Some(hold) if hold.until_ms == Some(until_ms) => _ = self.holds.remove(&name),
-                // Its task was brought back and holds the value itself: the row alone goes.
-                Some(hold) if hold.until_ms.is_none() => {}
-                _ => continue,
-            }
-            let text = self.hold_name(&name);
-            let name = fx.text(text.as_bytes());
-            fx.write(Write::Unhold { name });
-        }
-        if let Some((until_ms, _, _)) = self.unholds.first() {
-            self.timers.at_wall(*until_ms, Reason::Unhold);
-        }
-    }
-
     pub(super) fn arm_housekeeping(&mut self) {
         self.timers.at_mono(self.now.mono_us + HOUSEKEEPING_US, Reason::Housekeeping);
     }
 
     fn on_housekeeping(&mut self, fx: &mut Effects) {
         let now_us = self.now.mono_us;
-        let holding = |number: u32| {
-            let mut from = self.holds.range((number, Box::from(""))..);
-            from.next().is_some_and(|((queue, _), _)| *queue == number)
-        };
         let idle = self.queues.iter().filter(|(number, queue)| {
             let idle = now_us.saturating_sub(queue.used_us) >= IDLE_QUEUE_US;
-            !queue.configured && idle && queue.counts.held() == 0 && !holding(*number)
+            let empty = queue.counts.held() == 0 && !self.holds.has_queue(*number);
+            !queue.configured && idle && empty
         });
         let idle: Vec<u32> = idle.map(|(number, _)| number).collect();
         idle.into_iter().for_each(|number| self.forget_queue(number));

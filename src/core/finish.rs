@@ -336,35 +336,6 @@ impl Core {
             self.timers.at_wall(at_ms, Reason::Forget(id));
         }
     }
-
-    /// Gives a `unique=` up, or keeps it for its time after the end.
-    fn release_unique(&mut self, slot: u32, fx: &mut Effects) {
-        let task = self.tasks.at(slot);
-        let (id, class) = (task.id, task.class);
-        let Some(more) = task.more.as_ref() else { return };
-        let Some(unique) = more.unique.clone() else { return };
-        let for_ms = more.unique_for_ms;
-        let name = (self.queues.class(class).queue, unique);
-        if for_ms == 0 {
-            self.holds.remove(&name);
-            return;
-        }
-        let until_ms = self.now.wall_ms.saturating_add(for_ms);
-        let text = self.hold_name(&name);
-        let hold = fx.text(text.as_bytes());
-        let line = fx.text(format!("id={id} until={until_ms}").as_bytes());
-        fx.write(Write::Hold { name: hold, line });
-        if let Some(held) = self.holds.get_mut(&name) {
-            held.until_ms = Some(until_ms);
-        }
-        self.unholds.insert((until_ms, name.0, name.1));
-        self.timers.at_wall(until_ms, Reason::Unhold);
-    }
-
-    pub(super) fn hold_name(&self, name: &(u32, Box<str>)) -> String {
-        let queue = self.queue_names.name(self.queues.queue(name.0).name);
-        format!("{queue} {}", name.1)
-    }
 }
 
 fn stale(id: TaskId, attempt: Attempt) -> String {

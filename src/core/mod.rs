@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
-//! [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`isolate`],
+//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`isolate`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -26,6 +26,7 @@ mod entry;
 mod event;
 mod expire;
 mod finish;
+mod holds;
 mod isolate;
 mod join;
 mod keyed;
@@ -41,17 +42,20 @@ mod timers;
 mod view;
 mod workers;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
 use crate::core::members::Members;
 use crate::core::names::Names;
 use crate::core::queues::{Counts, Queues};
 use crate::core::slots::Slots;
-use crate::core::submit::Hold;
 use crate::core::tasks::Tasks;
 use crate::core::timers::Timers;
 use crate::core::workers::Workers;
@@ -137,9 +141,7 @@ pub struct Core {
     unsorted: BTreeSet<u32>,
     /// Classes with a line of a worker, by the worker's name.
     owned: BTreeMap<u32, BTreeSet<u32>>,
-    holds: BTreeMap<(u32, Box<str>), Hold>,
-    /// The holds that outlive their tasks, by their end in Unix milliseconds.
-    unholds: BTreeSet<(u64, u32, Box<str>)>,
+    holds: Holds,
     isolation: Isolation,
     /// Stride scheduling: the pass of the queue that was served last.
     pass: u64,
@@ -173,8 +175,7 @@ impl Core {
             repooled: BTreeSet::new(),
             unsorted: BTreeSet::new(),
             owned: BTreeMap::new(),
-            holds: BTreeMap::new(),
-            unholds: BTreeSet::new(),
+            holds: Holds::default(),
             isolation: Isolation::default(),
             pass: 0,
             ended: Counts::default(),

@@ -1,7 +1,7 @@
 //! Rebuilds a core from what a store hands back: first every record, then [`Core::restored`].
 
 use crate::core::entry::{Entry, Stored};
-use crate::core::submit::Hold;
+use crate::core::holds::Hold;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::workers::Worker;
@@ -37,7 +37,7 @@ impl Core {
             && !task.state().is_end()
         {
             let name = (self.queues.class(class).queue, Box::from(unique));
-            self.holds.insert(name, Hold { id, until_ms: None });
+            self.holds.set(name, Hold { id, until_ms: None });
         }
         self.last = self.last.max(id);
         self.tasks.insert(task);
@@ -132,11 +132,11 @@ impl Core {
         let until_ms = record::option(line, "until").and_then(|until| number(until.as_bytes()));
         let (Some(id), Some(until_ms)) = (id, until_ms) else { return Err(format!("{line:?}")) };
         let queue = self.queue_by_name(queue).ok_or("too many queues")?;
-        let name: (u32, Box<str>) = (queue, unique.into());
-        self.unholds.insert((until_ms, queue, name.1.clone()));
-        self.timers.at_wall(until_ms, Reason::Unhold);
+        let name = (queue, Box::from(unique));
         // A task that was brought back has the value again, whichever record comes first.
-        self.holds.entry(name).or_insert(Hold { id, until_ms: Some(until_ms) });
+        if self.holds.get(&name).is_none() {
+            self.hold_until(name, id, until_ms);
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::event::Peer;
+use crate::core::holds::Hold;
 use crate::core::queues::Counts;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
@@ -12,14 +13,6 @@ use crate::message::{Reply, Submit};
 use crate::protocol::hello::PAYLOAD_LIMIT_MIN;
 use crate::record::Write;
 use crate::task::{State, TaskId};
-
-/// Who holds a `unique=`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hold {
-    pub(super) id: TaskId,
-    /// Its task has ended, and the hold does at this Unix time in milliseconds.
-    pub(super) until_ms: Option<u64>,
-}
 
 /// Payloads up to this many bytes are of size 0: every worker takes them.
 const SIZE_ZERO: u64 = PAYLOAD_LIMIT_MIN;
@@ -49,11 +42,11 @@ impl Core {
         let queue = self.queues.class(class).queue;
         if let Some(unique) = submit.unique_value() {
             let name = (queue, Box::from(unique));
-            if let Some(held) = self.holds.get(&name).copied() {
+            if let Some(held) = self.holds.get(&name) {
                 return self.on_duplicate(peer, held, submit.watch, fx);
             }
             let id = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
-            self.holds.insert(name, Hold { id, until_ms: None });
+            self.holds.set(name, Hold { id, until_ms: None });
         }
         self.last = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
         let id = self.last;
