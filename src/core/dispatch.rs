@@ -90,6 +90,13 @@ impl Core {
             line.shrink(waiting, |place| holds(&self.tasks, place, owner));
             self.owned.entry(owner).or_default().insert(number);
         }
+        if self.queues.class(number).keyed {
+            for pool in &self.queues.class(number).pools {
+                if let Some(pool) = self.workers.pools.get_mut(*pool) {
+                    pool.keyed.insert(number);
+                }
+            }
+        }
         if waiting == 1 {
             self.wake_queue(number);
         }

@@ -86,11 +86,6 @@ impl Core {
                 class.spill.retain(|(since, place)| waits_since(tasks, place, *since));
             }
         }
-        for pool in &self.queues.class(number).pools {
-            if let Some(pool) = self.workers.pools.get_mut(*pool) {
-                pool.keyed.insert(number);
-            }
-        }
         self.arm_spill(number);
     }
 

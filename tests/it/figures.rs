@@ -99,30 +99,49 @@ fn the_figures_in_redis_are_those_of_the_events() {
 /// Has two workers do tasks of two kinds, some of which fail; how many leases end.
 fn work(server: &Server) -> usize {
     let options = "kinds=resize,encode slots=4";
-    let mut workers: Vec<Peer> = ["a", "b"]
+    let workers: Vec<_> = ["a", "b"]
         .iter()
-        .map(|name| Peer::worker(server.addr(), &format!("name={name} {options}")).0)
+        .map(|name| {
+            let (worker, _) = Peer::worker(server.addr(), &format!("name={name} {options}"));
+            std::thread::spawn(move || answer_all(worker))
+        })
         .collect();
     let mut client = Peer::client(server.addr());
-    for number in 0..200 {
+    for number in 0..TASKS {
         let kind = if number % 3 == 0 { "encode" } else { "resize" };
-        client.submit(&format!("SUBMIT {kind} attempts=1\n"));
-        // A worker that answers late makes durations and waits that differ.
-        if number % 8 == 7 {
-            workers.iter_mut().enumerate().for_each(|(at, worker)| answer(worker, 4, at == 0));
-        }
+        client.submit(&format!("SUBMIT {kind} attempts=1 watch=yes\n"));
     }
-    200
+    // The last frames that a worker gets tell it that all is done.
+    for _ in 0..TASKS {
+        client.expect("RESULT ");
+    }
+    for name in ["a", "b"] {
+        client.send(format!("DRAIN {name}\n"));
+        client.expect("OK");
+    }
+    workers.into_iter().for_each(|worker| worker.join().expect("a worker ends"));
+    TASKS
 }
 
-/// Takes so many tasks and answers them; the first of them with FAIL if `fails`.
-fn answer(worker: &mut Peer, count: usize, fails: bool) {
-    for number in 0..count {
-        let (line, _) = worker.expect("TASK ");
-        let id = line.split(' ').nth(1).expect("an id");
-        let verb = if fails && number == 0 { "FAIL" } else { "DONE" };
-        worker.send(format!("{verb} {id} 1\n"));
-        worker.expect("OK ");
+const TASKS: usize = 200;
+
+/// Answers every task that comes, the fifth of every five with FAIL, until it is told to drain.
+fn answer_all(mut worker: Peer) {
+    let mut answered = 0;
+    loop {
+        let (line, _) = worker.frame();
+        let mut words = line.split(' ');
+        match words.next() {
+            Some("TASK") => {
+                let id = words.next().expect("an id");
+                answered += 1;
+                let verb = if answered % 5 == 0 { "FAIL" } else { "DONE" };
+                worker.send(format!("{verb} {id} 1\n"));
+            }
+            Some("OK") => {}
+            Some("DRAIN") => return,
+            _ => panic!("a worker was told {line}"),
+        }
     }
 }
 

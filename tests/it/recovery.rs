@@ -42,8 +42,11 @@ async fn submit_all(client: &Client, done: &AtomicU32) -> BTreeMap<u32, TaskId> 
         let submits: Vec<_> = window
             .iter()
             .map(|number| {
-                let submission = Submission::new("count", number.to_string());
-                (*number, client.submit(submission.unique(format!("n{number}"))))
+                // Held beyond the end, so that a repeated submission finds its task however late.
+                let submission = Submission::new("count", number.to_string())
+                    .unique(format!("n{number}"))
+                    .unique_for(Duration::from_secs(600));
+                (*number, client.submit(submission))
             })
             .collect();
         for (number, submit) in submits {

@@ -94,7 +94,12 @@ fn files_are_short_enough_to_hold_one_idea() {
 #[test]
 fn nothing_is_left_to_be_done_later() {
     // Spelled in pieces, so that this file does not find itself.
-    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), "unimplemented!"];
+    let words = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("X", "XX"),
+        concat!("unimpl", "emented!"),
+    ];
     for (path, text) in sources("src").into_iter().chain(sources("tests")) {
         for word in words {
             assert!(!text.contains(word), "{} holds {word}", path.display());

@@ -231,9 +231,8 @@ fn the_next_task_spills_when_its_owner_took_the_one_before() {
     let mut own = [Vec::new(), Vec::new()];
     for key in 0..40 {
         let id = id_of(&stage.tell(1, &format!("SUBMIT resize key={key}")));
-        let owner = [2, 3].into_iter().find(|index| {
-            has(&stage.said, &format!("{index}: TASK {id} 1"))
-        });
+        let owner =
+            [2, 3].into_iter().find(|index| has(&stage.said, &format!("{index}: TASK {id} 1")));
         let owner = owner.expect("it is free");
         own[owner as usize - 2].push(key);
         stage.tell(owner, &format!("DONE {id} 1"));

@@ -92,7 +92,11 @@ fn seeds() {
         let (world, broken) = run(seed, None);
         steps += world.steps;
         if variable("GANGER_TELL").is_some() {
-            for line in log_of(&world).lines().filter(|l| l.contains("healed:") || l.contains(" steps")) { eprintln!("seed {seed}: {line}"); }
+            for line in
+                log_of(&world).lines().filter(|l| l.contains("healed:") || l.contains(" steps"))
+            {
+                eprintln!("seed {seed}: {line}");
+            }
         }
         for (mark, times) in world.marks() {
             *marks.entry(mark).or_default() += times;

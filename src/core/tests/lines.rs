@@ -113,9 +113,14 @@ fn step(driver: &mut Driver, model: &mut Model, client: Peer, rng: &mut SmallRng
             driver.ask(client, &format!("CANCEL {id}\n"))
         }
         _ => {
-            let runs = driver.pass(10);
-            model.come_back(driver.now.wall_ms);
-            runs
+            // By the millisecond: of two that come back together the first one goes first, but one
+            // that comes back earlier does not wait for it.
+            for _ in 0..10 {
+                let runs = driver.pass(1);
+                model.come_back(driver.now.wall_ms);
+                model.lease(&runs);
+            }
+            Vec::new()
         }
     };
     model.lease(&runs);

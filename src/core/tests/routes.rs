@@ -107,7 +107,7 @@ fn a_join_or_a_leave_among_ten_moves_a_tenth_of_the_keys() {
     let mut gang = Gang::new("route=hash spill=none");
     let peers: Vec<Peer> = (0..10).map(|i| gang.join(&format!("img-{i}"), "1")).collect();
     let keys: Vec<String> = (0..100_000).map(|i| format!("user{i}")).collect();
-    let mut owners = |gang: &mut Gang| -> Vec<String> {
+    let owners = |gang: &mut Gang| -> Vec<String> {
         keys.iter().map(|key| gang.owner(key).expect("an owner")).collect()
     };
     let ten = owners(&mut gang);

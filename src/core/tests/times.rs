@@ -7,7 +7,7 @@ fn waits(seed: u64, options: &str, failures: usize) -> Vec<u64> {
     let mut driver = Driver::new(seed);
     let client = driver.join("client");
     driver.join("worker name=w1 kinds=a");
-    let mut run = driver.submit(client, &format!("SUBMIT a attempts=none {options}\n"));
+    let mut run = driver.submit(client, &format!("SUBMIT a attempts=none{options}\n"));
     let mut waits = Vec::new();
     for _ in 0..failures {
         let at_once = driver.ask(run.to, &format!("FAIL {} {}\n", run.id, run.attempt));
@@ -27,9 +27,9 @@ fn waits(seed: u64, options: &str, failures: usize) -> Vec<u64> {
 fn backoff_doubles_up_to_an_hour_and_waits_between_half_and_all_of_it() {
     for (options, base_ms, ceiling_ms) in [
         ("", 1000, 3_600_000),
-        ("backoff=1", 1, 3_600_000),
-        ("backoff=7777", 7777, 3_600_000),
-        ("backoff=86400000", 86_400_000, 86_400_000),
+        (" backoff=1", 1, 3_600_000),
+        (" backoff=7777", 7777, 3_600_000),
+        (" backoff=86400000", 86_400_000, 86_400_000),
     ] {
         for seed in 0..20 {
             let waits = waits(seed, options, 70);
@@ -57,5 +57,5 @@ fn what_failed_together_does_not_come_back_together() {
 
 #[test]
 fn no_backoff_is_at_once() {
-    assert_eq!(waits(1, "backoff=0", 5), [0; 5]);
+    assert_eq!(waits(1, " backoff=0", 5), [0; 5]);
 }
