@@ -352,6 +352,7 @@ pub fn option<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Frame;
 
     fn read_back(line: &StateLine) -> StateLine {
         let mut out = Vec::new();

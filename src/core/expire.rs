@@ -77,7 +77,8 @@ impl Core {
         let (more, session) = (task.more.as_ref()?, self.workers.sessions.at(worker));
         let after = |from_us: u64, ms: u64| from_us.saturating_add(ms.saturating_mul(1000));
         let (back_us, least_us) = match session.returned_us {
-            _ if session.restored => (session.grace_until_us, session.grace_until_us),
+            // Its grace decides; at the end of that, too.
+            _ if session.restored => return None,
             returned_us if returned_us > since_us => {
                 (returned_us, after(returned_us, self.settings.grace_ms))
             }

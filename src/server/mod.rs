@@ -189,7 +189,7 @@ fn open_and_serve(
     let mut clock = Clock::new();
     let engine = load_engine(&config, store.as_mut(), &mut clock)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let served = runtime.map_err(Error::System)?.block_on(async {
+    runtime.map_err(Error::System)?.block_on(async {
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|error| Error::Listen(config.listen, error))?;
         let addr = listener.local_addr().map_err(Error::System)?;
@@ -219,8 +219,7 @@ fn open_and_serve(
         });
         accepting.abort();
         ended.map_err(Error::from)
-    });
-    served
+    })
 }
 
 fn load_engine(config: &Config, store: &mut dyn Store, clock: &mut Clock) -> Result<Engine, Error> {

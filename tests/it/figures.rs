@@ -106,13 +106,14 @@ fn work(server: &Server) -> usize {
             std::thread::spawn(move || answer_all(worker))
         })
         .collect();
-    let mut client = Peer::client(server.addr());
+    let (mut client, mut ids) = (Peer::client(server.addr()), Vec::new());
     for number in 0..TASKS {
         let kind = if number % 3 == 0 { "encode" } else { "resize" };
-        client.submit(&format!("SUBMIT {kind} attempts=1 watch=yes\n"));
+        ids.push(client.submit(&format!("SUBMIT {kind} attempts=1\n")));
     }
-    // The last frames that a worker gets tell it that all is done.
-    for _ in 0..TASKS {
+    for id in ids {
+        client.send(format!("WATCH {id}\n"));
+        client.expect("OK ");
         client.expect("RESULT ");
     }
     for name in ["a", "b"] {

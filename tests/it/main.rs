@@ -21,6 +21,8 @@
     clippy::indexing_slicing,
     reason = "in a test, panicking is how a failure is told, in helpers too"
 )]
+#![allow(clippy::disallowed_methods, reason = "tests measure how long things take")]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
 
 mod bench;
 mod cli;

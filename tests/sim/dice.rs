@@ -40,11 +40,6 @@ impl Dice {
         self.below(1000) < u64::from(rate)
     }
 
-    /// True so many times in a million.
-    pub(crate) fn per_million(&mut self, rate: u32) -> bool {
-        self.below(1_000_000) < u64::from(rate)
-    }
-
     /// One of a list that is not empty.
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.index(from.len())]

@@ -114,7 +114,7 @@ impl Run {
         } else if std::io::stdin().is_terminal() {
             output.say("reading lines from the terminal; Ctrl-D ends them");
         }
-        block_on(self.to_the_end(template, state, output))
+        block_on(self.drive_all(template, state, output))
     }
 
     /// What makes it the same run.
@@ -124,7 +124,7 @@ impl Run {
         [flags.into(), scheduler.into()].into_iter().chain(self.command.iter().cloned()).collect()
     }
 
-    async fn to_the_end(self, template: Template, state: State, output: &Arc<Output>) -> Outcome {
+    async fn drive_all(self, template: Template, state: State, output: &Arc<Output>) -> Outcome {
         let mut signals = Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
         let (command, goes_on) = (template.kind(), state.goes_on());
         let place = match self.scheduler {

@@ -110,7 +110,7 @@ impl State {
         if store.exists() {
             fs::remove_dir_all(&store).map_err(|error| self.failed(&error))?;
         }
-        self.nonce = format!("{:016x}", random() as u64);
+        self.nonce = format!("{:032x}", random());
         self.append(&format!("{HEAD}{}\n", self.nonce))
     }
 

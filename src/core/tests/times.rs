@@ -34,7 +34,9 @@ fn backoff_doubles_up_to_an_hour_and_waits_between_half_and_all_of_it() {
         for seed in 0..20 {
             let waits = waits(seed, options, 70);
             for (place, wait_ms) in waits.into_iter().enumerate() {
-                let doubled = 1_u64.checked_shl(place as u32).and_then(|n| n.checked_mul(base_ms));
+                let doubled = 1_u64
+                    .checked_shl(u32::try_from(place).unwrap())
+                    .and_then(|n| n.checked_mul(base_ms));
                 let most_ms = doubled.unwrap_or(ceiling_ms).min(ceiling_ms);
                 assert!(
                     (most_ms.div_ceil(2)..=most_ms).contains(&wait_ms),

@@ -33,7 +33,7 @@ impl Peer {
     /// A worker that has said HELLO with these options, and the OK it got.
     pub(crate) fn worker(addr: SocketAddr, options: &str) -> (Self, String) {
         let mut peer = Self::connect(addr);
-        peer.send(&format!("HELLO 1 worker {options}\n"));
+        peer.send(format!("HELLO 1 worker {options}\n"));
         let line = peer.line();
         assert!(line.starts_with("OK 1 session="), "{line}");
         (peer, line)

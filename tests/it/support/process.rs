@@ -40,6 +40,7 @@ impl Drop for Process {
 }
 
 /// Starts the program and waits until it says where it listens.
+#[expect(clippy::zombie_processes, reason = "whoever gets the child waits for it")]
 fn launch(listen: &str, args: &[String]) -> (Child, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ganger"))
         .args(["serve", "--listen", listen])
