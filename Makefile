@@ -14,7 +14,7 @@ run-example: ## Counts the lines of every source file of this repository, one ta
 
 test: redis-server lint ## Checks formatting and lints, runs all tests, builds the documentation.
 	$(CARGO) test --locked
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --no-deps --quiet
 
 lint: ## Formatting, and clippy with warnings denied.
 	$(CARGO) fmt --check

@@ -7,7 +7,7 @@
 //! - [`hello`]: the first frame, and the version agreed on.
 //! - [`parse`]: frames of peers to requests; [`submit`] is the largest of them, `words` what they
 //!   are taken apart with.
-//! - [`render`]: replies and pushes to frames.
+//! - [`mod@render`]: replies and pushes to frames.
 //!
 //! The side of those who dial it:
 //!
