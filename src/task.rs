@@ -1,6 +1,7 @@
 //! The vocabulary of tasks: identifiers, names, states. No behaviour beyond conversions.
 
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
 
 /// Identifies a task: 63 bits, written as 13 characters of Crockford base32 in lower case.
@@ -134,6 +135,32 @@ impl fmt::Display for NotATaskId {
 }
 
 impl std::error::Error for NotATaskId {}
+
+/// For maps by identifier: the scheduler alone issues them, so one multiplication spreads them.
+pub type IdState = BuildHasherDefault<IdHasher>;
+
+/// See [`IdState`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        // Fibonacci hashing, folded: the table takes its place from the low bits and its tag from
+        // the high ones.
+        let spread = (self.0 ^ bits).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Names a session: 128 random bits, written as 32 hexadecimal digits in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
