@@ -4,7 +4,7 @@
 //! are appended to chunks, one row of chunks for each span of time in which they are over, and are
 //! forgotten a chunk at a time: a result costs neither an allocation nor a place in an ordered map.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
@@ -31,11 +31,15 @@ const OVERHEAD: u64 = 64;
 #[derive(Debug)]
 pub struct Memory {
     wall_ms: u64,
-    /// By the span of time in which their results are over, then in the order they were begun.
-    chunks: BTreeMap<(u64, u64), Chunk>,
+    /// By number, in the order they were begun.
+    chunks: HashMap<u32, Chunk, IdState>,
+    /// The numbers by the span of time in which their results are over: that is how they go.
+    order: BTreeSet<(u64, u32)>,
+    /// Per span the chunk that takes more.
+    open: BTreeMap<u64, u32>,
     index: HashMap<TaskId, Place, IdState>,
-    /// Chunks that were ever begun, which numbers them.
-    begun: u64,
+    /// The number of the next chunk.
+    next: u32,
     bytes: u64,
     cap: u64,
 }
@@ -43,9 +47,8 @@ pub struct Memory {
 /// Where a result is.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    span: u64,
-    number: u64,
-    place: usize,
+    chunk: u32,
+    place: u32,
 }
 
 #[derive(Debug, Default)]
@@ -67,9 +70,11 @@ impl Memory {
     pub fn new(result_cap: u64) -> Self {
         Self {
             wall_ms: 0,
-            chunks: BTreeMap::new(),
+            chunks: HashMap::default(),
+            order: BTreeSet::new(),
+            open: BTreeMap::new(),
             index: HashMap::default(),
-            begun: 0,
+            next: 0,
             bytes: 0,
             cap: result_cap,
         }
@@ -77,34 +82,46 @@ impl Memory {
 
     fn keep(&mut self, id: TaskId, until_ms: u64, frame: &[u8]) {
         let span = until_ms >> SPAN_BITS;
-        let newest = self.chunks.range((span, 0)..=(span, u64::MAX)).next_back();
-        let open = newest.filter(|(_, chunk)| chunk.text.len() < CHUNK);
-        let number = open.map_or(self.begun, |(&(_, number), _)| number);
-        if number == self.begun {
-            self.begun += 1;
-            // Under load this keeps up where sweeps, once a second, would not.
-            self.trim(TRIM);
-        }
-        let chunk = self.chunks.entry((span, number)).or_default();
+        let open = self.open.get(&span).copied();
+        let number = open.unwrap_or_else(|| self.begin_chunk(span));
+        let chunk = self.chunks.entry(number).or_default();
+        let place =
+            Place { chunk: number, place: u32::try_from(chunk.results.len()).unwrap_or(u32::MAX) };
         chunk.text.extend_from_slice(frame);
-        let place = Place { span, number, place: chunk.results.len() };
         chunk.results.push(Kept { id, until_ms, end: chunk.text.len() });
+        if chunk.text.len() >= CHUNK {
+            self.open.remove(&span);
+        }
         self.bytes += frame.len() as u64 + OVERHEAD;
         self.index.insert(id, place);
+    }
+
+    fn begin_chunk(&mut self, span: u64) -> u32 {
+        // Under load this keeps up where sweeps, once a second, would not.
+        self.trim(TRIM);
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.order.insert((span, number));
+        self.open.insert(span, number);
+        number
     }
 
     /// Forgets what is over and, beyond the cap, what is over first; so many chunks at most. True if
     /// there is more to do.
     fn trim(&mut self, chunks: usize) -> bool {
         for _ in 0..chunks {
-            let Some((&(span, number), _)) = self.chunks.first_key_value() else { return false };
+            let Some(&(span, number)) = self.order.first() else { return false };
             if span >= self.wall_ms >> SPAN_BITS && self.bytes <= self.cap {
                 return false;
             }
-            let chunk = self.chunks.remove(&(span, number)).unwrap_or_default();
+            self.order.pop_first();
+            if self.open.get(&span) == Some(&number) {
+                self.open.remove(&span);
+            }
+            let chunk = self.chunks.remove(&number).unwrap_or_default();
             self.bytes -= chunk.text.len() as u64 + chunk.results.len() as u64 * OVERHEAD;
             for kept in chunk.results {
-                if self.index.get(&kept.id).is_some_and(|place| place.number == number) {
+                if self.index.get(&kept.id).is_some_and(|place| place.chunk == number) {
                     self.index.remove(&kept.id);
                 }
             }
@@ -149,10 +166,8 @@ impl Store for Memory {
     }
 
     fn result(&mut self, id: TaskId) -> Result<Option<Bytes>, Error> {
-        let kept = self
-            .index
-            .get(&id)
-            .and_then(|place| self.chunks.get(&(place.span, place.number))?.get(place.place));
+        let place = self.index.get(&id);
+        let kept = place.and_then(|place| self.chunks.get(&place.chunk)?.get(place.place as usize));
         let kept = kept.filter(|(until_ms, _)| *until_ms > self.wall_ms);
         Ok(kept.map(|(_, frame)| Bytes::copy_from_slice(frame)))
     }
