@@ -1,6 +1,7 @@
 //! Queues and classes. A class is what decides who is able: queue, kind and size. Its ready tasks
 //! wait in one line or, under a keyed route, in a line for each owner.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
@@ -185,8 +186,8 @@ impl Class {
     /// task.
     pub(super) fn put_unsorted(&mut self, mut line: Line) {
         while let Some(first) = line.peek() {
-            if !self.unsorted.contains_key(&first) {
-                self.unsorted.insert(first, line);
+            if let Entry::Vacant(free) = self.unsorted.entry(first) {
+                free.insert(line);
                 return;
             }
             line.pop();
