@@ -12,8 +12,10 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes};
 
+mod decimal;
 mod malformed;
 
+pub use decimal::Decimal;
 pub use malformed::Malformed;
 
 /// Longest header line in bytes, its line feed included.

@@ -8,6 +8,7 @@ use crate::core::dispatch::NOBODY;
 use crate::core::queues::Counts;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
+use crate::message::Route;
 use crate::task::State;
 
 impl Core {
@@ -66,8 +67,9 @@ impl Core {
 
     fn has_spilled(&self, task: &Task, lined_us: u64) -> bool {
         let queue = self.queues.class(task.class).queue;
-        match self.queues.queue(queue).policy.route {
-            crate::core::Route::Hash { spill_ms: Some(ms) } => {
+        let policy = self.queues.queue(queue).policy;
+        match policy.spill_ms.filter(|_| policy.route == Route::Hash) {
+            Some(ms) => {
                 // At the very instant the timer has yet to be handled.
                 lined_us.saturating_add(ms.saturating_mul(1000)) < self.now.mono_us
                     && self.timers.next().0.is_none_or(|at| at > self.now.mono_us)

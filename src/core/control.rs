@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 
 use crate::core::event::Peer;
-use crate::core::queues::Policy;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
 use crate::frame::decode;
 use crate::message::reply::TaskInfo;
-use crate::message::{Code, Reply};
+use crate::message::{Code, Policy, Reply};
 use crate::record::{self, Write};
 use crate::task::{State, TaskId};
 
@@ -195,8 +194,8 @@ impl Core {
             known.map_or_else(Policy::default, |queue| self.queues.queue(queue).policy);
         for (option, value) in policies {
             let value = decode(value).unwrap_or_default();
-            if let Err(text) = policy.set(option, &value) {
-                return fx.refuse(peer, Code::BadValue, text);
+            if let Err(refusal) = policy.set(option, &value) {
+                return fx.send(peer, Reply::Refused(refusal));
             }
         }
         let Some(queue) = self.queue_by_name(name) else {
@@ -218,7 +217,7 @@ impl Core {
         }
         for class in queue.classes.clone() {
             let its = self.queues.class_mut(class);
-            its.keyed = policy.is_keyed();
+            its.keyed = policy.route.is_keyed();
             if !its.keyed {
                 its.spill = VecDeque::new();
             }

@@ -2,10 +2,11 @@
 
 use crate::core::dispatch::{NOBODY, NOWHERE, holds};
 use crate::core::line::Place;
-use crate::core::queues::{Class, Route};
+use crate::core::queues::Class;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
+use crate::message::Route;
 
 /// How many places are sorted anew in one turn: about a millisecond.
 const SLICE: usize = 4096;
@@ -52,7 +53,7 @@ impl Core {
         };
         let key = task.route_key();
         let owner = match route {
-            Route::Hash { .. } => members.hash_owner(&key),
+            Route::Hash => members.hash_owner(&key),
             Route::Modulo => members.modulo_owner(&key),
             Route::WeightedRandom => None,
         };
@@ -61,10 +62,9 @@ impl Core {
 
     fn spill_us(&self, class: u32) -> Option<u64> {
         let queue = self.queues.class(class).queue;
-        match self.queues.queue(queue).policy.route {
-            Route::Hash { spill_ms } => spill_ms.map(|ms| ms.saturating_mul(1000)),
-            Route::Modulo | Route::WeightedRandom => None,
-        }
+        let policy = self.queues.queue(queue).policy;
+        let spill_ms = policy.spill_ms.filter(|_| policy.route == Route::Hash);
+        spill_ms.map(|ms| ms.saturating_mul(1000))
     }
 
     /// Puts a task into its owner's line; its clock starts.

@@ -65,7 +65,6 @@ use crate::task::TaskId;
 
 pub use effects::{Ask, Effects, Send, What};
 pub use event::{Event, Now, Peer};
-pub use queues::{Policy, Route, SPILL_MS};
 
 /// What bounds a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

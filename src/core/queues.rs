@@ -3,103 +3,11 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
-use crate::frame::number;
-use crate::protocol::submit::DURATION_MAX_MS;
+use crate::message::Policy;
 use crate::task::{State, TaskId};
-
-/// Which worker gets a task, per queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Route {
-    /// The owner of the task's key on the hash ring; another one after `spill`.
-    Hash {
-        /// Milliseconds; `None` waits for the owner for ever.
-        spill_ms: Option<u64>,
-    },
-    /// The key's MD5 modulo the number of able workers, sorted by name; waits for it.
-    Modulo,
-    /// Random, in proportion to weight.
-    #[default]
-    WeightedRandom,
-}
-
-/// How long a task waits for its owner by default, in milliseconds.
-pub const SPILL_MS: u64 = 1000;
-
-/// What is chosen per queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Which worker.
-    pub route: Route,
-    /// `spill=`, kept while another route is chosen.
-    pub spill_ms: Option<u64>,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { route: Route::default(), spill_ms: Some(SPILL_MS) }
-    }
-}
-
-impl Policy {
-    /// Changes one policy, spelled as on the wire.
-    ///
-    /// # Errors
-    ///
-    /// A text that says what the option takes.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        match (name, value) {
-            ("order", "fcfs") => {}
-            ("order", _) => return Err("order is fcfs".into()),
-            ("route", "hash") => self.route = Route::Hash { spill_ms: self.spill_ms },
-            ("route", "modulo") => self.route = Route::Modulo,
-            ("route", "weighted-random") => self.route = Route::WeightedRandom,
-            ("route", _) => return Err("route is hash, modulo or weighted-random".into()),
-            ("spill", "none") => self.set_spill(None),
-            ("spill", ms) => match number(ms.as_bytes()).filter(|&ms| ms <= DURATION_MAX_MS) {
-                Some(ms) => self.set_spill(Some(ms)),
-                None => return Err(format!("spill is 0 to {DURATION_MAX_MS} ms, or none")),
-            },
-            _ => return Err(format!("a queue has no policy {name}")),
-        }
-        Ok(())
-    }
-
-    fn set_spill(&mut self, spill_ms: Option<u64>) {
-        self.spill_ms = spill_ms;
-        if let Route::Hash { spill_ms: current } = &mut self.route {
-            *current = spill_ms;
-        }
-    }
-
-    /// Whether tasks have owners.
-    pub fn is_keyed(&self) -> bool {
-        !matches!(self.route, Route::WeightedRandom)
-    }
-
-    /// The word of the route.
-    pub fn route_word(&self) -> &'static str {
-        match self.route {
-            Route::Hash { .. } => "hash",
-            Route::Modulo => "modulo",
-            Route::WeightedRandom => "weighted-random",
-        }
-    }
-}
-
-/// The policies as options, all of them.
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "order=fcfs route={} spill=", self.route_word())?;
-        match self.spill_ms {
-            Some(ms) => write!(f, "{ms}"),
-            None => f.write_str("none"),
-        }
-    }
-}
 
 /// Tasks by state; what has ended with a result is counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -253,7 +161,7 @@ impl Queues {
     }
 
     pub(super) fn insert_class(&mut self, queue: u32, kind: u32, size: u8, pools: Vec<u32>) -> u32 {
-        let keyed = self.queue(queue).policy.is_keyed();
+        let keyed = self.queue(queue).policy.route.is_keyed();
         let number = self.classes.insert(Class {
             queue,
             kind,

@@ -114,7 +114,7 @@ impl Core {
         let mut policy = self.queues.queue(queue).policy;
         for word in Words::of(line) {
             if let Word::Option(name, value) = word {
-                policy.set(name, value)?;
+                policy.set(name, value).map_err(|refusal| refusal.text)?;
             }
         }
         self.set_policy(queue, policy);

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::core::Core;
-use crate::core::queues::{Counts, Route};
+use crate::core::queues::Counts;
 use crate::core::tasks::{Phase, Task};
 use crate::cost::Figures;
-use crate::message::TaskFilter;
+use crate::frame::Decimal;
+use crate::message::{Route, TaskFilter};
 use crate::task::State;
 
 /// How many slots of the task table one TASKS looks at, so that no question stalls the scheduler.
@@ -29,10 +30,7 @@ impl Core {
 
     fn queue_value(&self, number: u32) -> Value {
         let queue = self.queues.queue(number);
-        let spill = match queue.policy.route {
-            Route::Hash { spill_ms } => json!(spill_ms),
-            Route::Modulo | Route::WeightedRandom => Value::Null,
-        };
+        let policy = &queue.policy;
         let mut kinds: Vec<_> = queue
             .classes
             .iter()
@@ -45,9 +43,16 @@ impl Core {
         let unroutable = queue.classes.iter().filter(waiting).any(|class| !able(class));
         json!({
             "name": &*self.queue_names.name(queue.name),
-            "order": "fcfs",
-            "route": queue.policy.route_word(),
-            "spill_ms": spill,
+            "order": policy.order.word(),
+            "aging": policy.aging.value(),
+            "alpha": policy.alpha.value(),
+            "route": policy.route.word(),
+            "spill_ms": policy.spill_ms.filter(|_| policy.route == Route::Hash),
+            "weight": policy.weight.value(),
+            "limit": policy.limit,
+            "key_limit": policy.key_limit,
+            "rate": policy.rate.map(Decimal::value),
+            "paused": policy.paused,
             "configured": queue.configured,
             "kinds": kinds.iter().map(|kind| &**kind).collect::<Vec<_>>(),
             "unroutable": unroutable,

@@ -5,9 +5,11 @@
 //! - [`code`]: the closed list of error codes.
 
 pub mod code;
+pub mod policy;
 pub mod reply;
 pub mod request;
 
 pub use code::{Code, Severity};
+pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
 pub use request::{Fail, Grants, Hello, Request, Retry, Role, Slice, Start, Submit, TaskFilter};

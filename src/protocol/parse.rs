@@ -4,10 +4,10 @@
 //! beyond the box of a SUBMIT: texts stay slices of the frame.
 
 use crate::frame::Frame;
-use crate::message::{Code, Fail, Refusal, Request, Retry, TaskFilter};
-use crate::protocol::submit::{self, BACKOFF_MAX_MS, DURATION_MAX_MS};
+use crate::message::{Code, Fail, Policy, Refusal, Request, Retry, TaskFilter};
+use crate::protocol::submit::{self, BACKOFF_MAX_MS};
 use crate::protocol::words::{Cursor, Given, bad, narrow};
-use crate::task::{Attempt, State, TaskId};
+use crate::task::{Attempt, State, TaskId, is_name};
 
 /// The most slots of a worker.
 pub const SLOTS_MAX: u64 = 65_535;
@@ -200,27 +200,18 @@ fn tasks(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
 fn queue(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
     let name = words.arg("queue")?.name("queue")?.to_owned();
     let mut policies: Vec<(String, String)> = Vec::new();
-    let mut given = Given::default();
+    let mut checked = Policy::default();
     while let Some(item) = words.option()? {
-        match item.name {
-            b"order" => {
-                given.once(0, item)?;
-                item.one_of(&["fcfs"], "order is fcfs")?;
-            }
-            b"route" => {
-                given.once(1, item)?;
-                let routes = ["hash", "modulo", "weighted-random"];
-                item.one_of(&routes, "route is hash, modulo or weighted-random")?;
-            }
-            b"spill" => {
-                given.once(2, item)?;
-                item.number_or_none("spill", 0, DURATION_MAX_MS)?;
-            }
-            _ => return Err(item.unknown()),
+        let (Some(option), Some(value)) = (item.name_text().filter(|n| is_name(n)), item.text())
+        else {
+            return Err(item.unknown());
+        };
+        if policies.iter().any(|(given, _)| given == option) {
+            let text = format!("{option} is given twice");
+            return Err(Refusal::new(Code::UnknownOption, text));
         }
-        if let (Some(name), Some(value)) = (item.name_text(), item.text()) {
-            policies.push((name.to_owned(), value.to_owned()));
-        }
+        checked.set(option, value)?;
+        policies.push((option.to_owned(), value.to_owned()));
     }
     no_payload(frame)?;
     Ok(Request::Queue { name, policies })

@@ -182,11 +182,6 @@ impl<'a> Item<'a> {
         }
     }
 
-    pub(super) fn one_of(self, words: &[&str], refusal: &'static str) -> Result<(), Refusal> {
-        let known = words.iter().any(|word| word.as_bytes() == self.value);
-        known.then_some(()).ok_or_else(|| bad(refusal))
-    }
-
     pub(super) fn unknown(self) -> Refusal {
         // A name of the alphabet is safe to repeat; anything else is not repeated.
         let text = match self.name_text().filter(|name| is_name(name)) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::frame::Decimal;
+
 /// A weight in thousandths: 0 to 100, with up to three decimals. Default 1; 0 is never routed to.
 ///
 /// Whole thousandths, so that a sum of weights is exact and every language agrees on the ring.
@@ -30,27 +32,8 @@ impl Weight {
     /// `None` for anything else: a sign, an exponent, a leading zero (`00`, `01`), a bare point
     /// (`1.`, `.5`), a fourth decimal, a number above 100.
     pub fn parse(text: &str) -> Option<Weight> {
-        let (whole, decimals) = match text.split_once('.') {
-            Some((_, "")) => return None,
-            Some(parts) => parts,
-            None => (text, ""),
-        };
-        let leading_zero = whole.len() > 1 && whole.starts_with('0');
-        // The bound on the lengths also keeps the sum below from overflowing.
-        if whole.is_empty() || whole.len() > 3 || leading_zero || decimals.len() > 3 {
-            return None;
-        }
-        let padding = 3 - decimals.len();
-        let digits =
-            whole.bytes().chain(decimals.bytes()).chain(std::iter::repeat_n(b'0', padding));
-        let mut thousandths = 0;
-        for digit in digits {
-            if !digit.is_ascii_digit() {
-                return None;
-            }
-            thousandths = thousandths * 10 + u32::from(digit - b'0');
-        }
-        Weight::from_thousandths(thousandths)
+        let thousandths = Decimal::parse(text)?.thousandths();
+        Weight::from_thousandths(u32::try_from(thousandths).ok()?)
     }
 }
 
@@ -64,12 +47,7 @@ impl Default for Weight {
 impl fmt::Display for Weight {
     /// The shortest text that [`Weight::parse`] reads back as the same weight: `1`, `0.5`, `12.125`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, decimals) = (self.0 / 1000, self.0 % 1000);
-        if decimals == 0 {
-            return write!(f, "{whole}");
-        }
-        let decimals = format!("{decimals:03}");
-        write!(f, "{whole}.{}", decimals.trim_end_matches('0'))
+        Decimal::from_thousandths(self.0.into()).fmt(f)
     }
 }
 
