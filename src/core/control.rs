@@ -212,7 +212,10 @@ impl Core {
         let queue = self.queues.queue_mut(number);
         queue.configured = true;
         let before = std::mem::replace(&mut queue.policy, policy);
-        if before == policy {
+        let placed = |policy: &Policy| {
+            (policy.order, policy.aging, policy.alpha, policy.route, policy.spill_ms)
+        };
+        if placed(&before) == placed(&policy) {
             return;
         }
         for class in queue.classes.clone() {

@@ -5,6 +5,7 @@ use crate::core::queues::Class;
 use crate::core::tasks::{Phase, Tasks};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
+use crate::frame::Decimal;
 use crate::message::Reply;
 use crate::record::Write;
 use crate::task::State;
@@ -69,8 +70,9 @@ impl Core {
 
     /// Puts a ready task into a line.
     pub(super) fn wait(&mut self, slot: u32, owner: u32) {
+        let key = self.order_key(slot);
         let task = self.tasks.at(slot);
-        let place = Place { key: task.id.bits(), id: task.id, slot };
+        let place = Place { key, id: task.id, slot };
         let number = task.class;
         if let Phase::Ready { owner: its, .. } = &mut task.phase {
             *its = owner;
@@ -229,7 +231,8 @@ impl Core {
             Source::Spilled => self.take_spilled(class)?,
         };
         self.pass = self.pass.max(pass);
-        self.queues.queue_of(class).pass = pass + STRIDE;
+        let queue = self.queues.queue_of(class);
+        queue.pass = pass + stride(queue.policy.weight);
         Some(slot)
     }
 
@@ -318,5 +321,12 @@ impl Core {
     }
 }
 
-/// How far a queue's pass moves with each task: all queues have the same share.
-const STRIDE: u64 = 1;
+/// How far a queue's pass moves with each task: inversely to its weight, so that queues which share
+/// a worker have it in proportion to their weights (C. A. Waldspurger and W. E. Weihl, "Stride
+/// Scheduling", 1995).
+///
+/// By hand: weight 1 moves 2²⁰, weight 2 half of that.
+fn stride(weight: Decimal) -> u64 {
+    const ONE: u64 = 1 << 20;
+    ONE * 1000 / weight.thousandths().max(1)
+}

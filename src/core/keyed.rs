@@ -70,8 +70,9 @@ impl Core {
     /// Puts a task into its owner's line; its clock starts.
     fn line_up(&mut self, slot: u32, owner: u32) {
         let now_us = self.now.mono_us;
+        let key = self.order_key(slot);
         let task = self.tasks.at(slot);
-        let place = Place { key: task.id.bits(), id: task.id, slot };
+        let place = Place { key, id: task.id, slot };
         let number = task.class;
         if let Phase::Ready { lined_us, .. } = &mut task.phase {
             *lined_us = now_us;

@@ -33,6 +33,7 @@ mod keyed;
 mod line;
 mod members;
 mod names;
+mod order;
 mod queues;
 mod restore;
 mod slots;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::core::event::Peer;
 use crate::core::slots::Slots;
+use crate::frame::{Word, Words};
 use crate::message::Submit;
 use crate::message::request::{Slice, Start};
 use crate::record::StateLine;
@@ -190,6 +191,16 @@ impl Task {
     pub(super) fn forget_at_ms(&self) -> Option<u64> {
         let Phase::Cancelled { at_ms } = self.phase else { return None };
         Some(at_ms.saturating_add(self.result_ttl_ms()))
+    }
+
+    /// The options of the record's header, still encoded.
+    pub(super) fn options(&self) -> impl Iterator<Item = (&str, &str)> {
+        let end = memchr::memchr(b'\n', &self.record).unwrap_or(self.record.len());
+        let header = self.record.get(..end).and_then(|header| std::str::from_utf8(header).ok());
+        Words::of(header.unwrap_or_default()).filter_map(|word| match word {
+            Word::Option(name, value) => Some((name, value)),
+            Word::Arg(_) => None,
+        })
     }
 
     /// What the route hashes: the decoded key, or the identifier.

@@ -1,7 +1,7 @@
 //! SUBMIT, the verb with the most options. Its frame is also the task's record, so whatever is
 //! accepted here is read again after a restart.
 
-use crate::frame::Frame;
+use crate::frame::{Decimal, Frame};
 use crate::message::{Code, Refusal, Start, Submit};
 use crate::protocol::words::{Cursor, Given, Item, narrow};
 use crate::task::TaskId;
@@ -12,6 +12,8 @@ pub const DURATION_MAX_MS: u64 = 315_360_000_000;
 pub const BACKOFF_MAX_MS: u64 = 86_400_000;
 /// The longest time that results and `unique=` are kept, in milliseconds: 30 days.
 pub const KEEP_MAX_MS: u64 = 2_592_000_000;
+/// The highest priority, weight and resource.
+pub const PRIORITY_MAX: Decimal = Decimal::whole(1_000_000_000);
 /// The most attempts that can be bounded.
 pub const ATTEMPTS_MAX: u64 = 1000;
 
@@ -53,6 +55,10 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
     if given.has(DELAY) && given.has(AT) {
         return Err(Refusal::new(Code::Conflict, "delay and at exclude each other"));
     }
+    if given.has(PRIORITY) && (given.has(WEIGHT) || given.has(RESOURCE)) {
+        let text = "priority excludes weight and resource, from which it would follow";
+        return Err(Refusal::new(Code::Conflict, text));
+    }
     if given.has(UNIQUE_FOR) && submit.unique.is_none() {
         return Err(Refusal::new(Code::Missing, "unique-for needs unique"));
     }
@@ -63,6 +69,9 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
 const DELAY: u32 = 2;
 const AT: u32 = 3;
 const UNIQUE_FOR: u32 = 10;
+const PRIORITY: u32 = 14;
+const WEIGHT: u32 = 15;
+const RESOURCE: u32 = 17;
 
 fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Result<(), Refusal> {
     match item.name {
@@ -122,6 +131,23 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
         b"trace" => {
             given.once(13, item)?;
             item.text_slice("trace")?;
+        }
+        // The order of its queue may ask the record for these.
+        b"priority" => {
+            given.once(PRIORITY, item)?;
+            item.decimal("priority", Decimal::default(), PRIORITY_MAX)?;
+        }
+        b"weight" => {
+            given.once(WEIGHT, item)?;
+            item.decimal("weight", Decimal::default(), PRIORITY_MAX)?;
+        }
+        b"time" => {
+            given.once(16, item)?;
+            item.number("time", 1, DURATION_MAX_MS)?;
+        }
+        b"resource" => {
+            given.once(RESOURCE, item)?;
+            item.decimal("resource", Decimal::from_thousandths(1), PRIORITY_MAX)?;
         }
         _ => return Err(item.unknown()),
     }

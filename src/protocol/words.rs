@@ -1,6 +1,6 @@
 //! The words of a request's header, taken one after another and checked as they are taken.
 
-use crate::frame::{decode, number};
+use crate::frame::{Decimal, decode, number};
 use crate::message::{Code, Refusal, Slice};
 use crate::protocol::TEXT_MAX;
 use crate::task::{Attempt, TaskId, is_name};
@@ -172,6 +172,19 @@ impl<'a> Item<'a> {
         self.number(what, min, max)
             .map(Some)
             .map_err(|refusal| bad(format!("{}, or none", refusal.text)))
+    }
+
+    /// A number with up to three decimals.
+    pub(super) fn decimal(
+        self,
+        what: &str,
+        least: Decimal,
+        most: Decimal,
+    ) -> Result<Decimal, Refusal> {
+        let read = self.text().and_then(Decimal::parse);
+        read.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+            bad(format!("{what} is a number from {least} to {most} with up to three decimals"))
+        })
     }
 
     pub(super) fn yes_or_no(self, what: &str) -> Result<bool, Refusal> {
