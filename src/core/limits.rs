@@ -1,0 +1,317 @@
+//! How much of a queue runs at once and how fast runs begin: PAUSE, `limit=`, `rate=`, `key-limit=`.
+//!
+//! A queue is *open* while another of its runs may begin. Only then are its classes' heads listed
+//! with the pools, so that a closed queue costs nobody a look. What opens is listed at once, and
+//! served at the end of the turn. A task whose key has all the runs it may have is *set aside* until
+//! one of them is over, when it comes to the front of its line.
+
+use std::collections::BTreeMap;
+
+use crate::core::dispatch::{NOBODY, holds};
+use crate::core::line::{Line, Place};
+use crate::core::tasks::{Phase, Task};
+use crate::core::timers::Reason;
+use crate::core::{Core, Effects};
+use crate::frame::Decimal;
+use crate::message::Policy;
+
+/// The owner of a ready task that is set aside for its key.
+pub(super) const ASIDE: u32 = u32::MAX - 2;
+
+/// How far beginnings that came late may be made up for, in microseconds: the loop's own jitter.
+const RATE_SLACK_US: u64 = 50_000;
+
+/// The runs of a queue: leases, and runs whose lease has ended and that go on.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    pub(super) count: u32,
+    /// `rate=`: no run begins before this monotonic time, in microseconds.
+    pub(super) next_us: u64,
+    /// `rate=`: when a timer is set.
+    pub(super) timer_us: Option<u64>,
+    /// `key-limit=`: by key.
+    pub(super) keys: BTreeMap<Box<str>, KeyRuns>,
+    /// Tasks set aside under a `key-limit=` of before, to be lined up anew in slices.
+    pub(super) released: Vec<Line>,
+    /// Monotonic microseconds of the last RESUME: spill counts from then.
+    pub(super) resumed_us: u64,
+}
+
+/// The runs of a key.
+#[derive(Debug, Default)]
+pub(super) struct KeyRuns {
+    pub(super) count: u32,
+    pub(super) aside: Line,
+}
+
+impl Core {
+    /// Whether another run of a queue may begin.
+    pub(super) fn is_open(&self, queue: u32) -> bool {
+        let queue = self.queues.queue(queue);
+        let policy = &queue.policy;
+        !policy.paused
+            && policy.limit.is_none_or(|limit| queue.runs.count < limit)
+            && (policy.rate.is_none() || queue.runs.next_us <= self.now.mono_us)
+    }
+
+    /// Whether a task's key has all the runs that it may have.
+    pub(super) fn is_key_full(&self, slot: u32) -> bool {
+        let Some(task) = self.tasks.get(slot) else { return false };
+        let queue = self.queues.queue(self.queues.class(task.class).queue);
+        let Some(limit) = queue.policy.key_limit else { return false };
+        let runs = task.key_text().and_then(|key| queue.runs.keys.get(&key));
+        runs.is_some_and(|runs| runs.count >= limit)
+    }
+
+    /// The first place of a line whose task may be leased; those before it whose keys have enough
+    /// are set aside.
+    pub(super) fn front(&mut self, number: u32, owner: u32) -> Option<Place> {
+        loop {
+            let class = self.queues.class_mut(number);
+            let line =
+                if owner == NOBODY { &mut class.line } else { class.owners.get_mut(&owner)? };
+            let place = line.first(|place| holds(&self.tasks, place, owner))?;
+            if !self.is_key_full(place.slot) {
+                return Some(place);
+            }
+            let class = self.queues.class_mut(number);
+            class.waiting -= 1;
+            self.set_aside(place.slot);
+        }
+    }
+
+    /// Puts a task that is in no line aside, until its key has room.
+    pub(super) fn set_aside(&mut self, slot: u32) {
+        let key = self.order_key(slot);
+        let task = self.tasks.at(slot);
+        let place = Place { key, id: task.id, slot };
+        if let Phase::Ready { owner, .. } = &mut task.phase {
+            *owner = ASIDE;
+        }
+        let (class, text) = (task.class, task.key_text());
+        if let Some(text) = text {
+            self.queues.queue_of(class).runs.keys.entry(text).or_default().aside.push(place);
+        }
+    }
+
+    /// A run of a task begins.
+    pub(super) fn begin_run(&mut self, slot: u32) {
+        let task = self.tasks.at(slot);
+        let queue = self.queues.queue_of(task.class);
+        queue.runs.count += 1;
+        if !is_bounded(&queue.policy) {
+            return;
+        }
+        if queue.policy.key_limit.is_some()
+            && let Some(key) = task.key_text()
+        {
+            queue.runs.keys.entry(key).or_default().count += 1;
+        }
+        if let Some(rate) = queue.policy.rate {
+            let earliest_us = self.now.mono_us.saturating_sub(RATE_SLACK_US);
+            queue.runs.next_us = queue.runs.next_us.max(earliest_us) + interval_us(rate);
+        }
+        let number = self.queues.class(self.tasks.at(slot).class).queue;
+        self.relist(number);
+    }
+
+    /// A run of a queue is over, under that key.
+    pub(super) fn end_run(&mut self, number: u32, key: Option<&str>) {
+        let runs = &mut self.queues.queue_mut(number).runs;
+        runs.count -= 1;
+        if !is_bounded(&self.queues.queue(number).policy) {
+            return;
+        }
+        if let Some(key) = key {
+            self.free_key(number, key);
+        }
+        self.relist(number);
+    }
+
+    /// A key has a run less: tasks that were set aside for it line up again.
+    fn free_key(&mut self, number: u32, key: &str) {
+        let queue = self.queues.queue_mut(number);
+        let limit = queue.policy.key_limit;
+        let Some(runs) = queue.runs.keys.get_mut(key) else { return };
+        runs.count = runs.count.saturating_sub(1);
+        let room = limit.map_or(0, |limit| limit.saturating_sub(runs.count));
+        let mut back = Vec::new();
+        while back.len() < room as usize {
+            let Some(place) = runs.aside.first(|place| holds(&self.tasks, place, ASIDE)) else {
+                break;
+            };
+            runs.aside.pop();
+            back.push(place.slot);
+        }
+        if runs.count == 0 && runs.aside.len() == 0 {
+            queue.runs.keys.remove(key);
+        }
+        back.into_iter().for_each(|slot| self.line_up_again(slot));
+    }
+
+    /// A task that was set aside waits again.
+    fn line_up_again(&mut self, slot: u32) {
+        let class = self.tasks.at(slot).class;
+        if self.queues.class(class).keyed {
+            let owner = self.owner_of(slot);
+            self.line_up(slot, owner);
+        } else {
+            self.wait(slot, NOBODY);
+        }
+    }
+
+    /// Lists the heads of a queue anew: it may have opened or closed, or a key of it.
+    pub(super) fn relist(&mut self, number: u32) {
+        for class in self.queues.queue(number).classes.clone() {
+            self.list_head(class);
+        }
+        if self.is_open(number) {
+            self.opened.insert(number);
+        } else {
+            self.arm_rate(number);
+        }
+    }
+
+    /// Sets the timer for the next beginning.
+    fn arm_rate(&mut self, number: u32) {
+        let now_us = self.now.mono_us;
+        let queue = self.queues.queue_mut(number);
+        let due_us = queue.runs.next_us;
+        let wanted = queue.policy.rate.is_some() && due_us > now_us;
+        if wanted && queue.runs.timer_us.is_none_or(|armed_us| armed_us > due_us) {
+            if let Some(armed_us) = queue.runs.timer_us.replace(due_us) {
+                self.timers.off_mono(armed_us, Reason::Rate(number));
+            }
+            self.timers.at_mono(due_us, Reason::Rate(number));
+        }
+    }
+
+    pub(super) fn on_rate(&mut self, number: u32) {
+        if let Some(queue) = self.queues.find_queue_mut(number) {
+            queue.runs.timer_us = None;
+            self.relist(number);
+        }
+    }
+
+    /// Serves the queues that may have opened in this turn.
+    pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
+        while let Some(number) = self.opened.pop_first() {
+            if self.queues.find_queue_mut(number).is_some() {
+                self.serve_queue(number, fx);
+            }
+        }
+        if self.isolation.current.is_none() && !self.isolation.waiting.is_empty() {
+            self.isolate_next(fx);
+        }
+    }
+
+    fn serve_queue(&mut self, number: u32, fx: &mut Effects) {
+        while let Some(class) = self.first_servable(number) {
+            let Some(worker) = self.pick(class) else { break };
+            let Some(slot) = self.take_first(class, NOBODY) else { break };
+            self.lease(slot, worker, fx);
+        }
+        for class in self.queues.queue(number).classes.clone() {
+            if self.queues.class(class).keyed {
+                self.serve_owners(class, fx);
+                self.serve_spilled(class, fx);
+            }
+        }
+    }
+
+    /// The unkeyed class of a queue with the first head that somebody free is able to do.
+    fn first_servable(&self, number: u32) -> Option<u32> {
+        let classes = self.queues.queue(number).classes.iter().copied();
+        let heads = classes.filter_map(|class| Some((self.queues.class(class).listed?, class)));
+        let able = heads.filter(|(_, class)| self.pick_exists(*class));
+        able.min().map(|(_, class)| class)
+    }
+
+    fn serve_owners(&mut self, number: u32, fx: &mut Effects) {
+        let owners: Vec<u32> = self.queues.class(number).owners.keys().copied().collect();
+        for owner in owners {
+            if !self.is_open(self.queues.class(number).queue) {
+                return;
+            }
+            if let Some(worker) = self.free_owner(number, owner) {
+                self.feed(worker, fx);
+            }
+        }
+    }
+
+    /// The bounds of a queue changed from those of `before`.
+    pub(super) fn rebound(&mut self, number: u32, before: &Policy) {
+        let now_us = self.now.mono_us;
+        let queue = self.queues.queue_mut(number);
+        let after = queue.policy;
+        if before.rate != after.rate {
+            queue.runs.next_us = now_us;
+        }
+        if before.paused && !after.paused {
+            queue.runs.resumed_us = now_us;
+        }
+        if before.key_limit != after.key_limit {
+            self.count_keys_anew(number);
+        }
+        self.relist(number);
+    }
+
+    /// Counts the runs of every key of a queue; what was set aside lines up again, in slices.
+    fn count_keys_anew(&mut self, number: u32) {
+        let runs = &mut self.queues.queue_mut(number).runs;
+        let before = std::mem::take(&mut runs.keys);
+        let aside = before.into_values().map(|key| key.aside).filter(|line| line.len() > 0);
+        runs.released.extend(aside);
+        let unsorted = !runs.released.is_empty();
+        if self.queues.queue(number).policy.key_limit.is_some() {
+            for key in self.running_keys(number) {
+                let keys = &mut self.queues.queue_mut(number).runs.keys;
+                keys.entry(key).or_default().count += 1;
+            }
+        }
+        if unsorted {
+            self.released.insert(number);
+        }
+    }
+
+    fn running_keys(&self, number: u32) -> Vec<Box<str>> {
+        let mut keys = Vec::new();
+        for (_, session) in self.workers.sessions.iter() {
+            let leases = session.leases.iter().filter_map(|slot| self.tasks.get(*slot));
+            let its = |task: &&Task| self.queues.class(task.class).queue == number;
+            keys.extend(leases.filter(its).filter_map(Task::key_text));
+            let unanswered = session.unanswered.values().filter(|run| run.queue == number);
+            keys.extend(unanswered.filter_map(|run| run.key.clone()));
+        }
+        keys
+    }
+
+    /// Lines up a task of those that a changed `key-limit=` has released. False if there is none.
+    pub(super) fn line_up_released(&mut self) -> bool {
+        let Some(&number) = self.released.first() else { return false };
+        let line = self.queues.find_queue_mut(number).and_then(|queue| queue.runs.released.pop());
+        let Some(mut line) = line else {
+            self.released.remove(&number);
+            return true;
+        };
+        let place = line.pop();
+        if line.len() > 0 {
+            self.queues.queue_mut(number).runs.released.push(line);
+        }
+        if let Some(place) = place.filter(|place| holds(&self.tasks, place, ASIDE)) {
+            self.line_up_again(place.slot);
+            self.opened.insert(number);
+        }
+        true
+    }
+}
+
+/// Whether something of the policies depends on what runs.
+fn is_bounded(policy: &Policy) -> bool {
+    policy.limit.is_some() || policy.rate.is_some() || policy.key_limit.is_some()
+}
+
+/// Microseconds between two beginnings. By hand: 4 per second are 250,000 µs apart.
+fn interval_us(rate: Decimal) -> u64 {
+    1_000_000_000 / rate.thousandths().max(1)
+}
