@@ -1,8 +1,8 @@
 //! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
 
 use crate::core::dispatch::{NOBODY, NOWHERE, holds};
-use crate::core::line::{Line, Place};
-use crate::core::queues::Route;
+use crate::core::line::Place;
+use crate::core::queues::{Class, Route};
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
@@ -196,19 +196,12 @@ impl Core {
         if class.waiting == 0 && class.unsorted.is_empty() {
             return;
         }
-        let lines = std::mem::take(&mut class.owners);
-        for owner in lines.keys() {
-            let owner = *owner;
-            if let Some(classes) = self.owned.get_mut(&owner) {
-                classes.remove(&number);
-                if classes.is_empty() {
-                    self.owned.remove(&owner);
-                }
-            }
+        let (common, owners) = (std::mem::take(&mut class.line), std::mem::take(&mut class.owners));
+        class.put_unsorted(common);
+        for (owner, line) in owners {
+            self.queues.class_mut(number).put_unsorted(line);
+            self.disown(owner, number);
         }
-        class.unsorted.extend(lines.into_values());
-        class.unsorted.push(std::mem::take(&mut class.line));
-        class.unsorted.retain(|line| line.len() > 0);
         self.list_head(number);
         self.unsorted.insert(number);
     }
@@ -218,15 +211,9 @@ impl Core {
         let mut budget = SLICE;
         while budget > 0 {
             let Some(&number) = self.unsorted.first() else { return };
-            let Some(class) = self.queues.find_class_mut(number) else {
+            let class = self.queues.find_class_mut(number);
+            let Some(place) = class.and_then(Class::take_unsorted) else {
                 self.unsorted.remove(&number);
-                continue;
-            };
-            let Some(place) = class.unsorted.last_mut().and_then(Line::pop) else {
-                class.unsorted.pop();
-                if class.unsorted.is_empty() {
-                    self.unsorted.remove(&number);
-                }
                 continue;
             };
             budget -= 1;
