@@ -16,6 +16,9 @@ enum Answered {
     Settled,
 }
 
+/// How a lease ended if its worker gave the task up: FAIL and RELEASE may be said again.
+const GIVEN_UP: [&str; 2] = ["failed", "released"];
+
 /// Losses in a row that look like crashes, after which a task is dead.
 const POISON: u8 = 3;
 
@@ -28,7 +31,8 @@ impl Core {
         result: &[u8],
         fx: &mut Effects,
     ) {
-        let answered = self.answered(peer, id, attempt, fx);
+        // OK says that the result is recorded, which no other end of the lease makes true.
+        let answered = self.answered(peer, id, attempt, &[], fx);
         let Answered::Lease { slot, worker } = answered else { return };
         fx.send(peer, Reply::OkTask(id));
         let us = self.end_lease(slot, worker);
@@ -57,7 +61,7 @@ impl Core {
     }
 
     pub(super) fn on_fail(&mut self, peer: Peer, fail: &Fail, fx: &mut Effects) {
-        let answered = self.answered(peer, fail.id, fail.attempt, fx);
+        let answered = self.answered(peer, fail.id, fail.attempt, &GIVEN_UP, fx);
         let Answered::Lease { slot, worker } = answered else { return };
         fx.send(peer, Reply::OkTask(fail.id));
         self.tasks.at(slot).note_error(&fail.error);
@@ -89,7 +93,7 @@ impl Core {
         delay_ms: u64,
         fx: &mut Effects,
     ) {
-        let answered = self.answered(peer, id, attempt, fx);
+        let answered = self.answered(peer, id, attempt, &GIVEN_UP, fx);
         let Answered::Lease { slot, worker } = answered else { return };
         fx.send(peer, Reply::OkTask(id));
         self.end_lease(slot, worker);
@@ -138,7 +142,16 @@ impl Core {
         (its && task.attempt == attempt).then_some((slot, worker))
     }
 
-    fn answered(&mut self, peer: Peer, id: TaskId, attempt: Attempt, fx: &mut Effects) -> Answered {
+    /// Finds the lease that an answer is about. Where that has ended as one of `ends`, the answer is
+    /// taken for the same once more.
+    fn answered(
+        &mut self,
+        peer: Peer,
+        id: TaskId,
+        attempt: Attempt,
+        ends: &[&str],
+        fx: &mut Effects,
+    ) -> Answered {
         if let Some((slot, worker)) = self.lease_of(peer, id, attempt) {
             return Answered::Lease { slot, worker };
         }
@@ -152,7 +165,7 @@ impl Core {
         }
         match self.tasks.find(id) {
             Some(slot) => match self.tasks.at(slot).end_of(attempt) {
-                Some("failed" | "released") => fx.send(peer, Reply::OkTask(id)),
+                Some(end) if ends.contains(&end) => fx.send(peer, Reply::OkTask(id)),
                 _ => fx.refuse(peer, Code::Stale, stale(id, attempt)),
             },
             None if id > self.last || id.shard() != self.settings.shard => {
