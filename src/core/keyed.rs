@@ -1,6 +1,6 @@
 //! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
 
-use crate::core::dispatch::{NOBODY, NOWHERE, holds};
+use crate::core::dispatch::{APART, NOBODY, holds};
 use crate::core::line::Place;
 use crate::core::queues::{Class, Route};
 use crate::core::tasks::Phase;
@@ -59,7 +59,7 @@ impl Core {
         owner.unwrap_or(NOBODY)
     }
 
-    fn spill_us(&self, class: u32) -> Option<u64> {
+    pub(super) fn spill_us(&self, class: u32) -> Option<u64> {
         let queue = self.queues.class(class).queue;
         match self.queues.queue(queue).policy.route {
             Route::Hash { spill_ms } => spill_ms.map(|ms| ms.saturating_mul(1000)),
@@ -153,19 +153,22 @@ impl Core {
         }
     }
 
-    fn pick_exists(&self, class: u32) -> bool {
+    pub(super) fn pick_exists(&self, class: u32) -> bool {
         let pools = &self.queues.class(class).pools;
         let free = |pool: &u32| self.workers.pools.get(*pool).is_some_and(|p| p.free.total() > 0);
         pools.iter().any(free)
     }
 
-    fn next_along_ring(&mut self, slot: u32) -> Option<u32> {
+    pub(super) fn next_along_ring(&mut self, slot: u32) -> Option<u32> {
         let task = self.tasks.get(slot)?;
         let class = task.class;
         let members = self.queues.class(class).members.and_then(|m| self.members.get(m));
         let key = task.route_key();
         let names = members.into_iter().flat_map(|members| members.walk(&key));
-        let free = names.filter_map(|name| self.free_owner(class, name)).next();
+        let barred = task.barred();
+        let free = names
+            .filter_map(|name| self.free_owner(class, name))
+            .find(|free| !barred.contains(&self.workers.sessions.at(*free).session));
         free.or_else(|| self.pick(class))
     }
 
@@ -192,6 +195,7 @@ impl Core {
 
     /// Has the lines of a class sorted anew: its members or its route changed.
     pub(super) fn unsort(&mut self, number: u32) {
+        self.line_up_apart(number);
         let class = self.queues.class_mut(number);
         if class.waiting == 0 && class.unsorted.is_empty() {
             return;
@@ -228,10 +232,13 @@ impl Core {
             return;
         };
         let Phase::Ready { owner, .. } = task.phase else { return };
-        if task.is_isolated() {
+        if task.is_isolated() || owner == APART {
             return;
         }
         self.queues.class_mut(number).waiting -= 1;
+        if self.offer_apart(place.slot, fx) {
+            return;
+        }
         if !self.queues.class(number).keyed {
             self.wait(place.slot, NOBODY);
             return self.serve(number, fx);
@@ -252,5 +259,5 @@ impl Core {
 fn waits_since(tasks: &crate::core::tasks::Tasks, place: &Place, since: u64) -> bool {
     let phase = tasks.get(place.slot).filter(|task| task.id == place.id).map(|task| task.phase);
     matches!(phase, Some(Phase::Ready { lined_us, owner, .. })
-        if lined_us == since && owner != NOBODY && owner != NOWHERE)
+        if lined_us == since && owner < APART)
 }
