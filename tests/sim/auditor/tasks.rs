@@ -312,6 +312,7 @@ impl Auditor {
         let able = has(&entry.kinds, submit.kind()) && has(&entry.queues, submit.queue());
         require!("I07", able, "task {id} is leased to {worker}, who cannot do it");
         require!("I07", !entry.weightless, "task {id} is leased to {worker}, whose weight is 0");
+        require!("I07", !entry.draining, "task {id} is leased to {worker}, which is drained");
         let bytes = submit.frame.payload().map_or(0, |payload| payload.len() as u64);
         let fits = bytes <= entry.payload_max.max(64 << 10);
         require!("I07", fits, "task {id} of {bytes} bytes is more than {worker} takes");
@@ -357,6 +358,7 @@ impl Auditor {
             name: name.clone(),
             slots: 0,
             weightless: false,
+            draining: false,
             kinds: None,
             queues: None,
             payload_max: u64::MAX,
@@ -371,6 +373,7 @@ impl Auditor {
                 "session" => session = SessionId::parse(value),
                 "slots" => entry.slots = value.parse().expect("a number"),
                 "weight" => entry.weightless = value == "0",
+                "drain" => entry.draining = value == "yes",
                 "kinds" => entry.kinds = list(value),
                 "queues" => entry.queues = list(value),
                 "max-payload" => entry.payload_max = value.parse().expect("a number"),
@@ -388,6 +391,8 @@ impl Auditor {
             hello.name == name && hello.kinds == entry.kinds && hello.queues == entry.queues
         });
         require!("I07", known, "nobody said what the entry of {name} says: {line}");
+        let drained = held.entry.as_ref().is_some_and(|before| before.draining);
+        require!("I07", entry.draining || !drained, "{name} is drained no more");
         let slots = entry.slots;
         require!("I06", held.slots.contains(&slots), "{name} never announced {slots} slots");
         if held.life != life {
