@@ -4,12 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
-use crate::core::dispatch::NOBODY;
+use crate::core::dispatch::{APART, NOBODY};
+use crate::core::limits::ASIDE;
+use crate::core::line::Line;
 use crate::core::queues::Counts;
+use crate::core::release::Apart;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
+use crate::core::workers::Worker;
 use crate::message::Route;
-use crate::task::State;
+use crate::task::{State, TaskId};
 
 impl Core {
     /// Checks every invariant that must hold between two events.
@@ -37,9 +41,15 @@ impl Core {
             return;
         }
         self.check_suspects();
+        self.check_apart();
         for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
-            if task.is_isolated() {
+            let queue = self.queues.class(task.class).queue;
+            if task.is_isolated() || owner == APART || !self.is_open(queue) {
+                continue;
+            }
+            assert_eq!(owner == ASIDE, self.is_key_full(slot), "task {} is set aside", task.id);
+            if owner == ASIDE {
                 continue;
             }
             assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
@@ -65,13 +75,29 @@ impl Core {
         }
     }
 
+    /// Checks that nobody is free who is offered a task that another one has released.
+    fn check_apart(&self) {
+        for (class, apart) in &self.apart {
+            if !self.is_open(self.queues.class(*class).queue) {
+                continue;
+            }
+            for (number, worker) in self.workers.sessions.iter() {
+                let Some((pool, _)) = worker.pool.filter(|_| worker.is_free()) else { continue };
+                let able = self.queues.class(*class).pools.contains(&pool);
+                let offered = apart.iter().find(|place| apart.offers(place, worker.session));
+                assert!(!able || offered.is_none(), "worker {number} is free for {offered:?}");
+            }
+        }
+    }
+
     fn has_spilled(&self, task: &Task, lined_us: u64) -> bool {
         let queue = self.queues.class(task.class).queue;
         let policy = self.queues.queue(queue).policy;
         match policy.spill_ms.filter(|_| policy.route == Route::Hash) {
             Some(ms) => {
+                let since_us = lined_us.max(self.queues.queue(queue).runs.resumed_us);
                 // At the very instant the timer has yet to be handled.
-                lined_us.saturating_add(ms.saturating_mul(1000)) < self.now.mono_us
+                since_us.saturating_add(ms.saturating_mul(1000)) < self.now.mono_us
                     && self.timers.next().0.is_none_or(|at| at > self.now.mono_us)
             }
             _ => false,
@@ -117,10 +143,15 @@ impl Core {
 
     fn check_lines(&self) {
         let mut waiting: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut suspects = BTreeSet::new();
+        let mut aside = BTreeSet::new();
+        let (mut suspects, mut apart) = (BTreeSet::new(), BTreeSet::new());
         for (_, task) in self.tasks.iter() {
-            if let Phase::Ready { .. } = task.phase {
-                if task.is_isolated() {
+            if let Phase::Ready { owner, .. } = task.phase {
+                if owner == APART {
+                    apart.insert((task.class, task.id));
+                } else if owner == ASIDE {
+                    aside.insert(task.id);
+                } else if task.is_isolated() {
                     suspects.insert((task.class, task.id));
                 } else {
                     *waiting.entry(task.class).or_default() += 1;
@@ -128,14 +159,23 @@ impl Core {
             }
         }
         assert_eq!(self.isolation.waiting, suspects, "suspects that wait");
+        self.apart.values().for_each(Apart::check);
+        let kept = self
+            .apart
+            .iter()
+            .flat_map(|(class, apart)| apart.iter().map(|place| (*class, place.id)));
+        assert_eq!(kept.collect::<BTreeSet<_>>(), apart, "tasks that wait apart");
+        self.check_aside(&aside);
         for (number, class) in self.queues.classes() {
+            let open = self.is_open(class.queue);
+            assert!(open || class.listed.is_none(), "class {number} of a closed queue is listed");
             let derived = waiting.get(&number).copied().unwrap_or(0);
             assert_eq!(class.waiting, derived, "tasks waiting in class {number}");
             assert!(!class.keyed || class.listed.is_none(), "keyed class {number} is listed");
             assert!(class.keyed == class.members.is_some(), "members of class {number}");
             let sorted = class.unsorted.is_empty();
             assert!(
-                class.keyed || derived == 0 || !sorted || class.listed.is_some(),
+                class.keyed || derived == 0 || !sorted || !open || class.listed.is_some(),
                 "class {number} waits unlisted"
             );
             if let Some((_, id)) = class.listed {
@@ -146,6 +186,37 @@ impl Core {
                 assert!(waits, "task {id} is listed by class {number} and does not wait there");
             }
         }
+    }
+
+    /// What is set aside can be found again, and runs are counted.
+    fn check_aside(&self, aside: &BTreeSet<TaskId>) {
+        let mut kept: BTreeSet<TaskId> = self.returning.iter().map(|place| place.id).collect();
+        for (number, queue) in self.queues.iter() {
+            let keys = queue.runs.keys.values().map(|key| &key.aside);
+            let lines = keys.chain(&queue.runs.released);
+            kept.extend(lines.flat_map(Line::iter).map(|place| place.id));
+            let sessions = self.workers.sessions.iter();
+            let runs = sessions.map(|(_, session)| self.runs_of(number, session)).sum::<usize>();
+            assert_eq!(queue.runs.count as usize, runs, "runs of queue {number}");
+            if queue.policy.key_limit.is_some() {
+                let mut keys = BTreeMap::<Box<str>, u32>::new();
+                self.running_keys(number)
+                    .into_iter()
+                    .for_each(|k| *keys.entry(k).or_default() += 1);
+                let counted = queue.runs.keys.iter().filter(|(_, runs)| runs.count > 0);
+                let counted: BTreeMap<_, _> = counted.map(|(k, r)| (k.clone(), r.count)).collect();
+                assert_eq!(counted, keys, "runs by key of queue {number}");
+            }
+        }
+        assert!(aside.is_subset(&kept), "tasks set aside and lost: {aside:?}, {kept:?}");
+    }
+
+    fn runs_of(&self, queue: u32, session: &Worker) -> usize {
+        let its = |slot: &&u32| {
+            self.tasks.get(**slot).is_some_and(|t| self.queues.class(t.class).queue == queue)
+        };
+        let unanswered = session.unanswered.values().filter(|run| run.queue == queue).count();
+        session.leases.iter().filter(its).count() + unanswered
     }
 
     fn check_pools(&self) {
@@ -203,7 +274,11 @@ impl Core {
             if let Some(at_ms) = task.forget_at_ms() {
                 wanted.insert(Reason::Forget(task.id), at_ms);
             }
-            let at_us = task.more.as_ref().map_or(0, |more| more.limit_timer_us);
+            let at_us = task.more.as_ref().map_or(0, |more| more.timer_us);
+            if let Phase::Ready { owner: APART, .. } = task.phase {
+                wanted.insert(Reason::Apart(task.id), at_us);
+                continue;
+            }
             let limit_us = self.lease_limit(slot).map_or(0, |(at_us, _)| at_us);
             assert!(at_us <= limit_us, "the limit of task {}", task.id);
             assert_eq!(at_us == 0, limit_us == 0, "the timer of the limit of task {}", task.id);
@@ -218,6 +293,9 @@ impl Core {
         }
         for (number, class) in self.queues.classes() {
             wanted.extend(class.spill_timer.map(|at_us| (Reason::Spill(number), at_us)));
+        }
+        for (number, queue) in self.queues.iter() {
+            wanted.extend(queue.runs.timer_us.map(|at_us| (Reason::Rate(number), at_us)));
         }
         wanted.extend(self.holds.next_end().map(|at_ms| (Reason::Unhold, at_ms)));
         for (at, reason) in self.timers.iter() {

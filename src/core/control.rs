@@ -212,6 +212,8 @@ impl Core {
         let queue = self.queues.queue_mut(number);
         queue.configured = true;
         let before = std::mem::replace(&mut queue.policy, policy);
+        self.rebound(number, &before);
+        let queue = self.queues.queue_mut(number);
         let placed = |policy: &Policy| {
             (policy.order, policy.aging, policy.alpha, policy.route, policy.spill_ms)
         };

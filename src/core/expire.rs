@@ -1,7 +1,10 @@
 //! What happens because time passes.
 
+use crate::core::dispatch::APART;
+use crate::core::limits::ASIDE;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
+use crate::core::workers::Unanswered;
 use crate::core::{Core, Effects};
 use crate::message::{Reply, Retry};
 use crate::record::Write;
@@ -24,6 +27,8 @@ impl Core {
                 Reason::LeaseLimit(id) => self.on_lease_limit(id, fx),
                 Reason::Grace(worker) => self.on_grace_over(worker, fx),
                 Reason::Spill(class) => self.on_spill(class, fx),
+                Reason::Rate(queue) => self.on_rate(queue),
+                Reason::Apart(id) => self.on_apart(id, fx),
                 Reason::Isolation => self.isolate_next(fx),
                 Reason::Housekeeping => self.on_housekeeping(fx),
                 Reason::TaskDue(id) => self.on_task_due(id, fx),
@@ -52,7 +57,7 @@ impl Core {
         if let Some((at_us, _)) = self.lease_limit(slot) {
             self.disarm_limit(slot);
             let task = self.tasks.at(slot);
-            task.more().limit_timer_us = at_us;
+            task.more().timer_us = at_us;
             self.timers.at_mono(at_us, Reason::LeaseLimit(task.id));
         }
     }
@@ -61,7 +66,7 @@ impl Core {
     pub(super) fn disarm_limit(&mut self, slot: u32) {
         let task = self.tasks.at(slot);
         if let Some(more) = task.more.as_mut() {
-            let at_us = std::mem::take(&mut more.limit_timer_us);
+            let at_us = std::mem::take(&mut more.timer_us);
             self.timers.off_mono(at_us, Reason::LeaseLimit(task.id));
         }
     }
@@ -94,10 +99,12 @@ impl Core {
     pub(super) fn stop_run(&mut self, slot: u32, worker: u32, end: &'static str, fx: &mut Effects) {
         let task = self.tasks.at(slot);
         let (id, attempt) = (task.id, task.attempt);
+        let (class, key) = (task.class, task.key_text());
         let more = task.more();
         more.unanswered = more.unanswered.saturating_add(1);
+        let queue = self.queues.class(class).queue;
         let session = self.workers.sessions.at_mut(worker);
-        session.unanswered.insert((id, attempt), end);
+        session.unanswered.insert((id, attempt), Unanswered { reason: end, queue, key });
         if let Some(peer) = session.peer {
             fx.send(peer, Reply::Stop { id, attempt, reason: end });
         }
@@ -130,15 +137,17 @@ impl Core {
     pub(super) fn withdraw(&mut self, slot: u32, fx: &mut Effects) {
         let task = self.tasks.at(slot);
         let (id, class) = (task.id, task.class);
-        if !matches!(task.phase, Phase::Ready { .. }) {
-            return;
-        }
+        let Phase::Ready { owner, .. } = task.phase else { return };
         let isolated = task.is_isolated();
+        if owner == APART {
+            self.leave_apart(slot);
+        }
+        let task = self.tasks.at(slot);
         task.phase = Phase::Scheduled { due_ms: 0 };
         self.move_count(class, State::Ready, State::Scheduled);
         if isolated {
             self.leave_isolation(class, id, fx);
-        } else {
+        } else if ![APART, ASIDE].contains(&owner) {
             self.leave_line(class);
         }
     }
@@ -166,7 +175,8 @@ impl Core {
         let now_us = self.now.mono_us;
         let idle = self.queues.iter().filter(|(number, queue)| {
             let idle = now_us.saturating_sub(queue.used_us) >= IDLE_QUEUE_US;
-            let empty = queue.counts.held() == 0 && !self.holds.has_queue(*number);
+            let empty =
+                queue.counts.held() == 0 && queue.runs.count == 0 && !self.holds.has_queue(*number);
             !queue.configured && idle && empty
         });
         let idle: Vec<u32> = idle.map(|(number, _)| number).collect();

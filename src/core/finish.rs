@@ -3,13 +3,14 @@
 use crate::core::event::Peer;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
+use crate::core::workers::Unanswered;
 use crate::core::{Ask, Core, Effects};
 use crate::message::{Code, Fail, Reply, Retry, Submit};
 use crate::record::{self, Write};
 use crate::task::{Attempt, State, TaskId};
 
 /// What a DONE, FAIL or RELEASE is about.
-enum Answered {
+pub(super) enum Answered {
     /// The current lease of that worker, which holds the task in that slot.
     Lease { slot: u32, worker: u32 },
     /// Something that is settled already, one way or the other; the peer has its reply.
@@ -17,7 +18,7 @@ enum Answered {
 }
 
 /// How a lease ended if its worker gave the task up: FAIL and RELEASE may be said again.
-const GIVEN_UP: [&str; 2] = ["failed", "released"];
+pub(super) const GIVEN_UP: [&str; 2] = ["failed", "released"];
 
 /// Losses in a row that look like crashes, after which a task is dead.
 const POISON: u8 = 3;
@@ -85,45 +86,6 @@ impl Core {
         self.feed(worker, fx);
     }
 
-    pub(super) fn on_release(
-        &mut self,
-        peer: Peer,
-        id: TaskId,
-        attempt: Attempt,
-        delay_ms: u64,
-        fx: &mut Effects,
-    ) {
-        let answered = self.answered(peer, id, attempt, &GIVEN_UP, fx);
-        let Answered::Lease { slot, worker } = answered else { return };
-        fx.send(peer, Reply::OkTask(id));
-        self.end_lease(slot, worker);
-        self.note_end(slot, attempt, "released", worker);
-        let class = self.tasks.at(slot).class;
-        self.event(fx, "released", id, attempt, class, Some(worker), &[]);
-        self.give_back(slot, worker, delay_ms, fx);
-        self.feed(worker, fx);
-    }
-
-    /// Offers a released task to the others at once, and to everybody again after the delay, which
-    /// is at least a second if the releaser is the only one free.
-    fn give_back(&mut self, slot: u32, worker: u32, delay_ms: u64, fx: &mut Effects) {
-        let class = self.tasks.at(slot).class;
-        let plain = !self.queues.class(class).keyed && self.queues.class(class).waiting == 0;
-        if delay_ms == 0 && plain && !self.tasks.at(slot).is_isolated() {
-            self.workers.hide(worker);
-            let other = self.pick(class);
-            self.workers.refresh(worker);
-            if let Some(other) = other {
-                let us = self.now.mono_us;
-                let owner = super::dispatch::NOWHERE;
-                self.tasks.at(slot).phase = Phase::Ready { since_us: us, lined_us: us, owner };
-                self.move_count(class, State::Leased, State::Ready);
-                return self.lease(slot, other, fx);
-            }
-        }
-        self.schedule(slot, delay_ms.max(1000), fx);
-    }
-
     pub(super) fn on_progress(&mut self, peer: Peer, id: TaskId, attempt: Attempt, percent: u8) {
         let now_us = self.now.mono_us;
         if let Some((slot, _)) = self.lease_of(peer, id, attempt) {
@@ -144,7 +106,7 @@ impl Core {
 
     /// Finds the lease that an answer is about. Where that has ended as one of `ends`, the answer is
     /// taken for the same once more.
-    fn answered(
+    pub(super) fn answered(
         &mut self,
         peer: Peer,
         id: TaskId,
@@ -157,10 +119,12 @@ impl Core {
         }
         let worker = self.workers.of(peer);
         if let Some(worker) = worker
-            && self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt)).is_some()
+            && let Some(run) =
+                self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
         {
             fx.send(peer, Reply::OkTask(id));
-            self.answer_settled(id, worker, fx);
+            self.settle_unanswered(id, worker, &run);
+            self.feed(worker, fx);
             return Answered::Settled;
         }
         match self.tasks.find(id) {
@@ -177,18 +141,14 @@ impl Core {
     }
 
     /// A run whose end was decided without its worker is over there too: its slot is free.
-    fn answer_settled(&mut self, id: TaskId, worker: u32, fx: &mut Effects) {
-        self.settle_unanswered(id, worker);
-        self.feed(worker, fx);
-    }
-
-    pub(super) fn settle_unanswered(&mut self, id: TaskId, worker: u32) {
+    pub(super) fn settle_unanswered(&mut self, id: TaskId, worker: u32, run: &Unanswered) {
         if let Some(slot) = self.tasks.find(id)
             && let Some(more) = self.tasks.at(slot).more.as_mut()
         {
             more.unanswered = more.unanswered.saturating_sub(1);
         }
         self.end_isolation(id, worker);
+        self.end_run(run.queue, run.key.as_deref());
     }
 
     /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.
@@ -196,7 +156,8 @@ impl Core {
         self.disarm_limit(slot);
         let task = self.tasks.at(slot);
         let Phase::Leased { since_us, place, .. } = task.phase else { unreachable!("a lease") };
-        let id = task.id;
+        let (id, attempt) = (task.id, task.attempt);
+        let queue = self.queues.class(task.class).queue;
         if let Some(more) = task.more.as_mut() {
             (more.progress_us, more.percent) = (0, None);
         }
@@ -206,6 +167,11 @@ impl Core {
             && let Phase::Leased { place: its, .. } = &mut self.tasks.at(moved).phase
         {
             *its = place;
+        }
+        let goes_on = session.unanswered.contains_key(&(id, attempt));
+        if !goes_on {
+            let key = self.tasks.at(slot).key_text();
+            self.end_run(queue, key.as_deref());
         }
         self.end_isolation(id, worker);
         (self.now.mono_us - since_us).max(1)
@@ -299,7 +265,7 @@ impl Core {
     }
 
     /// Has a task wait for so many milliseconds.
-    fn schedule(&mut self, slot: u32, delay_ms: u64, fx: &mut Effects) {
+    pub(super) fn schedule(&mut self, slot: u32, delay_ms: u64, fx: &mut Effects) {
         let due_ms = self.now.wall_ms.saturating_add(delay_ms);
         let task = self.tasks.at(slot);
         let (id, class, from) = (task.id, task.class, task.state());

@@ -64,8 +64,15 @@ impl Core {
     /// The first suspect that somebody is able to run, and who is least busy of them.
     pub(super) fn next_suspect(&self) -> Option<(TaskId, u32)> {
         let firsts = self.isolation.firsts();
-        let able = firsts.filter_map(|(class, id)| Some((id, self.least_busy(class)?)));
+        let open = firsts.filter(|(class, id)| self.may_begin(*class, *id));
+        let able = open.filter_map(|(class, id)| Some((id, self.least_busy(class)?)));
         able.min()
+    }
+
+    /// Whether the limits of its queue let a suspect begin.
+    fn may_begin(&self, class: u32, id: TaskId) -> bool {
+        let slot = self.tasks.find(id);
+        self.is_open(self.queues.class(class).queue) && !slot.is_some_and(|s| self.is_key_full(s))
     }
 
     fn least_busy(&self, class: u32) -> Option<u32> {
@@ -96,7 +103,7 @@ impl Core {
         let Some(session) = self.workers.sessions.get(worker) else { return false };
         let (Some(id), busy) = (session.reserved, session.busy()) else { return false };
         let Some((slot, class)) = self.waiting_suspect(id) else { return true };
-        if !self.will_do(worker, class) {
+        if !self.will_do(worker, class) || !self.may_begin(class, id) {
             self.give_up_isolation(fx);
             return false;
         }

@@ -4,6 +4,7 @@ use crate::core::entry::{Entry, put_host};
 use crate::core::event::Peer;
 use crate::core::submit::size_of_limit;
 use crate::core::timers::Reason;
+use crate::core::workers::Unanswered;
 use crate::core::workers::{Ability, Worker};
 use crate::core::{Core, Effects};
 use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
@@ -105,7 +106,7 @@ impl Core {
         }
         // What was ended meanwhile, it may be running still.
         let unanswered = self.workers.sessions.at(worker).unanswered.clone();
-        for ((id, attempt), reason) in unanswered {
+        for ((id, attempt), Unanswered { reason, .. }) in unanswered {
             fx.send(peer, Reply::Stop { id, attempt, reason });
         }
         // Whether it was told before it lost its connection, nobody knows.
@@ -267,8 +268,8 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();
-        for (id, _) in unanswered.into_keys() {
-            self.settle_unanswered(id, worker);
+        for ((id, _), run) in unanswered {
+            self.settle_unanswered(id, worker, &run);
         }
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
         for slot in leases {
@@ -347,6 +348,7 @@ impl Core {
         };
         fx.send(peer, Reply::Ok);
         self.stop_feeding(worker, fx);
+        self.write_worker(worker, fx);
         self.tell_drain(worker, fx);
     }
 

@@ -1,6 +1,7 @@
 //! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
 
-use crate::core::dispatch::{NOBODY, NOWHERE, holds};
+use crate::core::dispatch::{APART, NOBODY};
+use crate::core::limits::ASIDE;
 use crate::core::line::Place;
 use crate::core::queues::Class;
 use crate::core::tasks::Phase;
@@ -16,9 +17,10 @@ impl Core {
     pub(super) fn wait_for_owner(&mut self, slot: u32, fx: &mut Effects) {
         let number = self.tasks.at(slot).class;
         let owner = self.owner_of(slot);
-        let free = self.free_owner(number, owner);
+        let open = self.is_open(self.queues.class(number).queue);
+        let free = self.free_owner(number, owner).filter(|_| open);
         if let Some(worker) = free
-            && !self.has_line(number, owner)
+            && self.front(number, owner).is_none()
         {
             return self.lease(slot, worker, fx);
         }
@@ -29,12 +31,7 @@ impl Core {
         }
     }
 
-    fn has_line(&mut self, number: u32, owner: u32) -> bool {
-        let line = self.queues.class_mut(number).owners.get_mut(&owner);
-        line.is_some_and(|line| line.first(|place| holds(&self.tasks, place, owner)).is_some())
-    }
-
-    fn free_owner(&self, class: u32, owner: u32) -> Option<u32> {
+    pub(super) fn free_owner(&self, class: u32, owner: u32) -> Option<u32> {
         let worker = self.workers.by_name(owner)?;
         let session = self.workers.sessions.get(worker)?;
         let able = session
@@ -60,7 +57,7 @@ impl Core {
         owner.unwrap_or(NOBODY)
     }
 
-    fn spill_us(&self, class: u32) -> Option<u64> {
+    pub(super) fn spill_us(&self, class: u32) -> Option<u64> {
         let queue = self.queues.class(class).queue;
         let policy = self.queues.queue(queue).policy;
         let spill_ms = policy.spill_ms.filter(|_| policy.route == Route::Hash);
@@ -103,7 +100,11 @@ impl Core {
             }
             return None;
         }
-        if let Some(place) = class.line.first(|place| holds(&self.tasks, place, NOBODY)) {
+        let queue = class.queue;
+        if !self.is_open(queue) {
+            return None;
+        }
+        if let Some(place) = self.front(number, NOBODY) {
             return Some(place.key);
         }
         match self.spill_front(number)? {
@@ -118,12 +119,16 @@ impl Core {
     /// When the first task that waits for its owner may go to another, and its place.
     fn spill_front(&mut self, number: u32) -> Option<(u64, Place)> {
         let spill_us = self.spill_us(number)?;
-        let class = self.queues.class_mut(number);
-        while let Some((since_us, place)) = class.spill.front().copied() {
-            if waits_since(&self.tasks, &place, since_us) {
-                return Some((since_us.saturating_add(spill_us), place));
+        let resumed_us = self.queues.queue_of(number).runs.resumed_us;
+        while let Some((since_us, place)) = self.queues.class(number).spill.front().copied() {
+            if !waits_since(&self.tasks, &place, since_us) {
+                self.queues.class_mut(number).spill.pop_front();
+            } else if self.is_key_full(place.slot) {
+                self.queues.class_mut(number).waiting -= 1;
+                self.set_aside(place.slot);
+            } else {
+                return Some((since_us.max(resumed_us).saturating_add(spill_us), place));
             }
-            class.spill.pop_front();
         }
         None
     }
@@ -131,9 +136,10 @@ impl Core {
     /// Takes the task that [`Core::first_spilled`] speaks of.
     pub(super) fn take_spilled(&mut self, number: u32) -> Option<u32> {
         self.first_spilled(number)?;
+        self.queues.class_mut(number).waiting -= 1;
+        let common = self.front(number, NOBODY);
         let class = self.queues.class_mut(number);
-        class.waiting -= 1;
-        if let Some(place) = class.line.first(|place| holds(&self.tasks, place, NOBODY)) {
+        if let Some(place) = common {
             class.line.pop();
             self.take_out(place.slot);
             return Some(place.slot);
@@ -154,19 +160,22 @@ impl Core {
         }
     }
 
-    fn pick_exists(&self, class: u32) -> bool {
+    pub(super) fn pick_exists(&self, class: u32) -> bool {
         let pools = &self.queues.class(class).pools;
         let free = |pool: &u32| self.workers.pools.get(*pool).is_some_and(|p| p.free.total() > 0);
         pools.iter().any(free)
     }
 
-    fn next_along_ring(&mut self, slot: u32) -> Option<u32> {
+    pub(super) fn next_along_ring(&mut self, slot: u32) -> Option<u32> {
         let task = self.tasks.get(slot)?;
         let class = task.class;
         let members = self.queues.class(class).members.and_then(|m| self.members.get(m));
         let key = task.route_key();
         let names = members.into_iter().flat_map(|members| members.walk(&key));
-        let free = names.filter_map(|name| self.free_owner(class, name)).next();
+        let barred = task.barred();
+        let free = names
+            .filter_map(|name| self.free_owner(class, name))
+            .find(|free| !barred.contains(&self.workers.sessions.at(*free).session));
         free.or_else(|| self.pick(class))
     }
 
@@ -193,6 +202,7 @@ impl Core {
 
     /// Has the lines of a class sorted anew: its members or its route changed.
     pub(super) fn unsort(&mut self, number: u32) {
+        self.line_up_apart(number);
         let class = self.queues.class_mut(number);
         if class.waiting == 0 && class.unsorted.is_empty() {
             return;
@@ -211,7 +221,7 @@ impl Core {
     pub(super) fn sort_slice(&mut self, fx: &mut Effects) {
         let mut budget = SLICE;
         while budget > 0 {
-            let Some(&number) = self.unsorted.first() else { return };
+            let Some(&number) = self.unsorted.first() else { break };
             let class = self.queues.find_class_mut(number);
             let Some(place) = class.and_then(Class::take_unsorted) else {
                 self.unsorted.remove(&number);
@@ -219,6 +229,9 @@ impl Core {
             };
             budget -= 1;
             self.sort(number, place, fx);
+        }
+        while budget > 0 && self.bring_back_released(fx) {
+            budget -= 1;
         }
     }
 
@@ -229,10 +242,16 @@ impl Core {
             return;
         };
         let Phase::Ready { owner, .. } = task.phase else { return };
-        if task.is_isolated() {
+        if task.is_isolated() || [APART, ASIDE].contains(&owner) {
             return;
         }
         self.queues.class_mut(number).waiting -= 1;
+        if self.is_key_full(place.slot) {
+            return self.set_aside(place.slot);
+        }
+        if self.offer_apart(place.slot, fx) {
+            return;
+        }
         if !self.queues.class(number).keyed {
             self.wait(place.slot, NOBODY);
             return self.serve(number, fx);
@@ -243,7 +262,8 @@ impl Core {
         } else {
             self.line_up(place.slot, now_owner);
         }
-        match self.free_owner(number, now_owner) {
+        let open = self.is_open(self.queues.class(number).queue);
+        match self.free_owner(number, now_owner).filter(|_| open) {
             Some(worker) => self.feed(worker, fx),
             None => self.serve_spilled(number, fx),
         }
@@ -253,5 +273,5 @@ impl Core {
 fn waits_since(tasks: &crate::core::tasks::Tasks, place: &Place, since: u64) -> bool {
     let phase = tasks.get(place.slot).filter(|task| task.id == place.id).map(|task| task.phase);
     matches!(phase, Some(Phase::Ready { lined_us, owner, .. })
-        if lined_us == since && owner != NOBODY && owner != NOWHERE)
+        if lined_us == since && owner < ASIDE)
 }

@@ -3,7 +3,7 @@
 //! A queue is *open* while another of its runs may begin. Only then are its classes' heads listed
 //! with the pools, so that a closed queue costs nobody a look. What opens is listed at once, and
 //! served at the end of the turn. A task whose key has all the runs it may have is *set aside* until
-//! one of them is over, when it comes to the front of its line.
+//! one of them is over; it comes back at the end of that turn.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::frame::Decimal;
 use crate::message::Policy;
 
 /// The owner of a ready task that is set aside for its key.
-pub(super) const ASIDE: u32 = u32::MAX - 2;
+pub(super) const ASIDE: u32 = u32::MAX - 3;
 
 /// How far beginnings that came late may be made up for, in microseconds: the loop's own jitter.
 const RATE_SLACK_US: u64 = 50_000;
@@ -27,7 +27,7 @@ pub(super) struct Runs {
     pub(super) count: u32,
     /// `rate=`: no run begins before this monotonic time, in microseconds.
     pub(super) next_us: u64,
-    /// `rate=`: when a timer is set.
+    /// `rate=`: when a timer is set; until it is over the queue is closed.
     pub(super) timer_us: Option<u64>,
     /// `key-limit=`: by key.
     pub(super) keys: BTreeMap<Box<str>, KeyRuns>,
@@ -51,7 +51,7 @@ impl Core {
         let policy = &queue.policy;
         !policy.paused
             && policy.limit.is_none_or(|limit| queue.runs.count < limit)
-            && (policy.rate.is_none() || queue.runs.next_us <= self.now.mono_us)
+            && queue.runs.timer_us.is_none()
     }
 
     /// Whether a task's key has all the runs that it may have.
@@ -74,8 +74,7 @@ impl Core {
             if !self.is_key_full(place.slot) {
                 return Some(place);
             }
-            let class = self.queues.class_mut(number);
-            class.waiting -= 1;
+            self.queues.class_mut(number).waiting -= 1;
             self.set_aside(place.slot);
         }
     }
@@ -94,24 +93,31 @@ impl Core {
         }
     }
 
-    /// A run of a task begins.
-    pub(super) fn begin_run(&mut self, slot: u32) {
+    /// A run of a task is under way.
+    pub(super) fn count_run(&mut self, slot: u32) {
         let task = self.tasks.at(slot);
         let queue = self.queues.queue_of(task.class);
         queue.runs.count += 1;
-        if !is_bounded(&queue.policy) {
-            return;
-        }
         if queue.policy.key_limit.is_some()
             && let Some(key) = task.key_text()
         {
             queue.runs.keys.entry(key).or_default().count += 1;
         }
+    }
+
+    /// A run of a task begins.
+    pub(super) fn begin_run(&mut self, slot: u32) {
+        self.count_run(slot);
+        let class = self.tasks.at(slot).class;
+        let queue = self.queues.queue_of(class);
+        if !is_bounded(&queue.policy) {
+            return;
+        }
         if let Some(rate) = queue.policy.rate {
             let earliest_us = self.now.mono_us.saturating_sub(RATE_SLACK_US);
             queue.runs.next_us = queue.runs.next_us.max(earliest_us) + interval_us(rate);
         }
-        let number = self.queues.class(self.tasks.at(slot).class).queue;
+        let number = self.queues.class(class).queue;
         self.relist(number);
     }
 
@@ -128,61 +134,54 @@ impl Core {
         self.relist(number);
     }
 
-    /// A key has a run less: tasks that were set aside for it line up again.
+    /// A key has a run less: tasks that were set aside for it come back.
     fn free_key(&mut self, number: u32, key: &str) {
         let queue = self.queues.queue_mut(number);
         let limit = queue.policy.key_limit;
         let Some(runs) = queue.runs.keys.get_mut(key) else { return };
         runs.count = runs.count.saturating_sub(1);
-        let room = limit.map_or(0, |limit| limit.saturating_sub(runs.count));
-        let mut back = Vec::new();
-        while back.len() < room as usize {
+        for _ in runs.count..limit.unwrap_or_default() {
             let Some(place) = runs.aside.first(|place| holds(&self.tasks, place, ASIDE)) else {
                 break;
             };
             runs.aside.pop();
-            back.push(place.slot);
+            self.returning.push_back(place);
         }
         if runs.count == 0 && runs.aside.len() == 0 {
             queue.runs.keys.remove(key);
         }
-        back.into_iter().for_each(|slot| self.line_up_again(slot));
     }
 
-    /// A task that was set aside waits again.
-    fn line_up_again(&mut self, slot: u32) {
-        let class = self.tasks.at(slot).class;
-        if self.queues.class(class).keyed {
-            let owner = self.owner_of(slot);
-            self.line_up(slot, owner);
-        } else {
-            self.wait(slot, NOBODY);
+    /// Has the tasks that come back wait like any other.
+    fn bring_back(&mut self, fx: &mut Effects) {
+        while let Some(place) = self.returning.pop_front() {
+            if holds(&self.tasks, &place, ASIDE) {
+                self.take_out(place.slot);
+                self.enter(place.slot, fx);
+            }
         }
     }
 
     /// Lists the heads of a queue anew: it may have opened or closed, or a key of it.
     pub(super) fn relist(&mut self, number: u32) {
+        self.arm_rate(number);
         for class in self.queues.queue(number).classes.clone() {
             self.list_head(class);
         }
         if self.is_open(number) {
             self.opened.insert(number);
-        } else {
-            self.arm_rate(number);
         }
     }
 
-    /// Sets the timer for the next beginning.
+    /// Sets the timer for the next beginning, if that is not yet due.
     fn arm_rate(&mut self, number: u32) {
         let now_us = self.now.mono_us;
         let queue = self.queues.queue_mut(number);
-        let due_us = queue.runs.next_us;
-        let wanted = queue.policy.rate.is_some() && due_us > now_us;
-        if wanted && queue.runs.timer_us.is_none_or(|armed_us| armed_us > due_us) {
-            if let Some(armed_us) = queue.runs.timer_us.replace(due_us) {
-                self.timers.off_mono(armed_us, Reason::Rate(number));
-            }
-            self.timers.at_mono(due_us, Reason::Rate(number));
+        let due_us = queue.policy.rate.map(|_| queue.runs.next_us).filter(|at_us| *at_us > now_us);
+        let armed_us = std::mem::replace(&mut queue.runs.timer_us, due_us);
+        if armed_us != due_us {
+            armed_us.into_iter().for_each(|at| self.timers.off_mono(at, Reason::Rate(number)));
+            due_us.into_iter().for_each(|at| self.timers.at_mono(at, Reason::Rate(number)));
         }
     }
 
@@ -195,6 +194,7 @@ impl Core {
 
     /// Serves the queues that may have opened in this turn.
     pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
+        self.bring_back(fx);
         while let Some(number) = self.opened.pop_first() {
             if self.queues.find_queue_mut(number).is_some() {
                 self.serve_queue(number, fx);
@@ -212,6 +212,7 @@ impl Core {
             self.lease(slot, worker, fx);
         }
         for class in self.queues.queue(number).classes.clone() {
+            self.serve_apart(class, fx);
             if self.queues.class(class).keyed {
                 self.serve_owners(class, fx);
                 self.serve_spilled(class, fx);
@@ -274,7 +275,7 @@ impl Core {
         }
     }
 
-    fn running_keys(&self, number: u32) -> Vec<Box<str>> {
+    pub(super) fn running_keys(&self, number: u32) -> Vec<Box<str>> {
         let mut keys = Vec::new();
         for (_, session) in self.workers.sessions.iter() {
             let leases = session.leases.iter().filter_map(|slot| self.tasks.get(*slot));
@@ -286,22 +287,19 @@ impl Core {
         keys
     }
 
-    /// Lines up a task of those that a changed `key-limit=` has released. False if there is none.
-    pub(super) fn line_up_released(&mut self) -> bool {
+    /// Brings back a task that a changed `key-limit=` has released. False if there is none.
+    pub(super) fn bring_back_released(&mut self, fx: &mut Effects) -> bool {
         let Some(&number) = self.released.first() else { return false };
         let line = self.queues.find_queue_mut(number).and_then(|queue| queue.runs.released.pop());
         let Some(mut line) = line else {
             self.released.remove(&number);
             return true;
         };
-        let place = line.pop();
+        self.returning.extend(line.pop());
         if line.len() > 0 {
             self.queues.queue_mut(number).runs.released.push(line);
         }
-        if let Some(place) = place.filter(|place| holds(&self.tasks, place, ASIDE)) {
-            self.line_up_again(place.slot);
-            self.opened.insert(number);
-        }
+        self.bring_back(fx);
         true
     }
 }

@@ -63,6 +63,11 @@ impl Line {
         }
     }
 
+    /// The places in no particular order, those that no longer hold included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Place> {
+        self.in_order.iter().chain(self.others.iter().map(|Reverse(place)| place))
+    }
+
     /// Places, those that no longer hold included.
     pub(super) fn len(&self) -> usize {
         self.in_order.len() + self.others.len()

@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
-//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`isolate`],
+//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -30,11 +30,13 @@ mod holds;
 mod isolate;
 mod join;
 mod keyed;
+mod limits;
 mod line;
 mod members;
 mod names;
 mod order;
 mod queues;
+mod release;
 mod restore;
 mod slots;
 mod submit;
@@ -46,16 +48,18 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
+use crate::core::line::Place;
 use crate::core::members::Members;
 use crate::core::names::Names;
 use crate::core::queues::{Counts, Queues};
+use crate::core::release::Apart;
 use crate::core::slots::Slots;
 use crate::core::tasks::Tasks;
 use crate::core::timers::Timers;
@@ -137,10 +141,18 @@ pub struct Core {
     changed_members: BTreeSet<u32>,
     /// Keyed classes whose pools have changed; their members are chosen then.
     repooled: BTreeSet<u32>,
+    /// Queues that may have opened in this turn.
+    opened: BTreeSet<u32>,
+    /// Tasks that were set aside for their keys and come back at the end of this turn.
+    returning: VecDeque<Place>,
+    /// Queues with tasks that a changed `key-limit=` has released, to come back a slice a turn.
+    released: BTreeSet<u32>,
     /// Classes with lines to be sorted anew, a slice a turn.
     unsorted: BTreeSet<u32>,
     /// Classes with a line of a worker, by the worker's name.
     owned: BTreeMap<u32, BTreeSet<u32>>,
+    /// Released tasks that wait for others than those who released them, by class.
+    apart: BTreeMap<u32, Apart>,
     holds: Holds,
     isolation: Isolation,
     /// Stride scheduling: the pass of the queue that was served last.
@@ -173,8 +185,12 @@ impl Core {
             members: Slots::default(),
             changed_members: BTreeSet::new(),
             repooled: BTreeSet::new(),
+            opened: BTreeSet::new(),
+            returning: VecDeque::new(),
+            released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
             owned: BTreeMap::new(),
+            apart: BTreeMap::new(),
             holds: Holds::default(),
             isolation: Isolation::default(),
             pass: 0,
@@ -211,6 +227,7 @@ impl Core {
         self.advance(now);
         self.apply_member_changes();
         self.sort_slice(fx);
+        self.serve_opened(fx);
         self.arm_figures();
         fx.batch.last = self.last;
         fx.batch.wall_ms = now.wall_ms;
@@ -225,7 +242,12 @@ impl Core {
 
     /// Whether every waiting task is where it belongs.
     fn is_settled(&self) -> bool {
-        self.unsorted.is_empty() && self.changed_members.is_empty() && self.repooled.is_empty()
+        let returned = self.opened.is_empty() && self.returning.is_empty();
+        returned
+            && self.released.is_empty()
+            && self.unsorted.is_empty()
+            && self.changed_members.is_empty()
+            && self.repooled.is_empty()
     }
 
     fn advance(&mut self, now: Now) {

@@ -4,6 +4,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
 use crate::message::Policy;
@@ -56,6 +57,7 @@ pub(super) struct Queue {
     pub(super) counts: Counts,
     /// Stride scheduling: how much this queue has had, in turns over weight.
     pub(super) pass: u64,
+    pub(super) runs: Runs,
     /// Monotonic microseconds of its last SUBMIT.
     pub(super) used_us: u64,
 }
@@ -133,6 +135,7 @@ impl Queues {
             classes: Vec::new(),
             counts: Counts::default(),
             pass: 0,
+            runs: Runs::default(),
             used_us: now_us,
         });
         self.by_name.insert(name, number);
@@ -145,6 +148,10 @@ impl Queues {
 
     pub(super) fn queue_mut(&mut self, number: u32) -> &mut Queue {
         self.queues.at_mut(number)
+    }
+
+    pub(super) fn find_queue_mut(&mut self, number: u32) -> Option<&mut Queue> {
+        self.queues.get_mut(number)
     }
 
     pub(super) fn len(&self) -> usize {

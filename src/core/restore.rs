@@ -94,7 +94,7 @@ impl Core {
         let stored = Stored::read(line)?;
         let number = self.worker_names.number(name);
         let mut worker = Worker::new(stored.session, number, name, stored.entry);
-        worker.credential = stored.credential;
+        (worker.credential, worker.draining) = (stored.credential, stored.draining);
         worker.restored = true;
         if let Some(known) = self.workers.by_session(stored.session) {
             self.workers.complete(known, worker);
@@ -187,6 +187,7 @@ impl Core {
                 let place = u32::try_from(leases.len()).unwrap_or(u32::MAX);
                 leases.push(slot);
                 self.tasks.at(slot).phase = Phase::Leased { since_us, worker, place };
+                self.count_run(slot);
                 self.arm_limit(slot);
                 self.workers.refresh(worker);
                 if self.tasks.at(slot).is_isolated() && self.isolation.current.is_none() {

@@ -39,8 +39,8 @@ pub(super) struct Worker {
     pub(super) pool: Option<(u32, u32)>,
     /// Slots of the task table.
     pub(super) leases: Vec<u32>,
-    /// Leases that were ended without the worker and that it has not answered, and why.
-    pub(super) unanswered: BTreeMap<(TaskId, Attempt), &'static str>,
+    /// Leases that were ended without the worker and that it has not answered.
+    pub(super) unanswered: BTreeMap<(TaskId, Attempt), Unanswered>,
     /// Takes nothing new: drained, superseded, or leaving.
     pub(super) draining: bool,
     /// A newer session bears its name.
@@ -58,6 +58,15 @@ pub(super) struct Worker {
     pub(super) pairs: Vec<Option<Pair>>,
     /// `session=… worker=…` of its state lines.
     pub(super) lease_words: String,
+}
+
+/// A run whose lease was ended without its worker.
+#[derive(Debug, Clone)]
+pub(super) struct Unanswered {
+    /// Why.
+    pub(super) reason: &'static str,
+    pub(super) queue: u32,
+    pub(super) key: Option<Box<str>>,
 }
 
 impl Worker {
