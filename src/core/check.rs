@@ -48,8 +48,11 @@ impl Core {
             if task.is_isolated() || owner == APART || !self.is_open(queue) {
                 continue;
             }
-            assert_eq!(owner == ASIDE, self.is_key_full(slot), "task {} is set aside", task.id);
             if owner == ASIDE {
+                self.check_set_aside(slot, task);
+                continue;
+            }
+            if self.is_key_full(slot) {
                 continue;
             }
             assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
@@ -73,6 +76,18 @@ impl Core {
             let overdue = self.timers.next().0.is_some_and(|at| at <= self.now.mono_us);
             assert!(overdue || self.next_suspect().is_none(), "{:?} waits", self.next_suspect());
         }
+    }
+
+    /// Checks that a task is set aside for a reason: its key is full, or another of its kind is before
+    /// it.
+    fn check_set_aside(&self, slot: u32, task: &Task) {
+        let mut alike = self
+            .tasks
+            .iter()
+            .filter(|(_, other)| other.class == task.class && other.key_text() == task.key_text());
+        let before = alike
+            .any(|(_, other)| matches!(other.phase, Phase::Ready { owner, .. } if owner != ASIDE));
+        assert!(self.is_key_full(slot) || before, "task {} is set aside for nothing", task.id);
     }
 
     /// Checks that nobody is free who is offered a task that another one has released.
@@ -190,9 +205,10 @@ impl Core {
 
     /// What is set aside can be found again, and runs are counted.
     fn check_aside(&self, aside: &BTreeSet<TaskId>) {
-        let mut kept: BTreeSet<TaskId> = self.returning.iter().map(|place| place.id).collect();
+        let mut kept: BTreeSet<TaskId> =
+            self.returning.iter().map(|(_, _, place)| place.id).collect();
         for (number, queue) in self.queues.iter() {
-            let keys = queue.runs.keys.values().map(|key| &key.aside);
+            let keys = queue.runs.keys.values().flat_map(|key| key.aside.values());
             let lines = keys.chain(&queue.runs.released);
             kept.extend(lines.flat_map(Line::iter).map(|place| place.id));
             let sessions = self.workers.sessions.iter();

@@ -149,6 +149,7 @@ impl Core {
             self.leave_isolation(class, id, fx);
         } else if ![APART, ASIDE].contains(&owner) {
             self.leave_line(class);
+            self.give_way(slot);
         }
     }
 

@@ -37,11 +37,23 @@ pub(super) struct Runs {
     pub(super) resumed_us: u64,
 }
 
+impl KeyRuns {
+    fn put(&mut self, class: u32, place: Place) {
+        self.aside.entry(class).or_default().push(place);
+    }
+}
+
+/// A task that comes back: its queue, the key that called it, if one did, its place.
+pub(super) type Returning = (u32, Option<Box<str>>, Place);
+
 /// The runs of a key.
 #[derive(Debug, Default)]
 pub(super) struct KeyRuns {
     pub(super) count: u32,
-    pub(super) aside: Line,
+    /// Tasks come back at the end of the turn: whoever else is ready by then comes after them.
+    pub(super) is_returning: bool,
+    /// By class, which decides who is able.
+    pub(super) aside: BTreeMap<u32, Line>,
 }
 
 impl Core {
@@ -60,7 +72,7 @@ impl Core {
         let queue = self.queues.queue(self.queues.class(task.class).queue);
         let Some(limit) = queue.policy.key_limit else { return false };
         let runs = task.key_text().and_then(|key| queue.runs.keys.get(&key));
-        runs.is_some_and(|runs| runs.count >= limit)
+        runs.is_some_and(|runs| runs.count >= limit || runs.is_returning)
     }
 
     /// The first place of a line whose task may be leased; those before it whose keys have enough
@@ -89,7 +101,7 @@ impl Core {
         }
         let (class, text) = (task.class, task.key_text());
         if let Some(text) = text {
-            self.queues.queue_of(class).runs.keys.entry(text).or_default().aside.push(place);
+            self.queues.queue_of(class).runs.keys.entry(text).or_default().put(class, place);
         }
     }
 
@@ -134,27 +146,59 @@ impl Core {
         self.relist(number);
     }
 
-    /// A key has a run less: tasks that were set aside for it come back.
+    /// A key has a run less.
     fn free_key(&mut self, number: u32, key: &str) {
-        let queue = self.queues.queue_mut(number);
-        let limit = queue.policy.key_limit;
-        let Some(runs) = queue.runs.keys.get_mut(key) else { return };
-        runs.count = runs.count.saturating_sub(1);
-        for _ in runs.count..limit.unwrap_or_default() {
-            let Some(place) = runs.aside.first(|place| holds(&self.tasks, place, ASIDE)) else {
-                break;
-            };
-            runs.aside.pop();
-            self.returning.push_back(place);
+        if let Some(runs) = self.queues.queue_mut(number).runs.keys.get_mut(key) {
+            runs.count = runs.count.saturating_sub(1);
+            self.call_back(number, key);
         }
-        if runs.count == 0 && runs.aside.len() == 0 {
+    }
+
+    /// A task of a queue leaves its line without a lease: another one of its key may take its place.
+    pub(super) fn give_way(&mut self, slot: u32) {
+        let task = self.tasks.at(slot);
+        let number = self.queues.class(task.class).queue;
+        if self.queues.queue(number).policy.key_limit.is_some()
+            && let Some(key) = task.key_text()
+        {
+            self.call_back(number, &key);
+        }
+    }
+
+    /// Has the first task of each class that was set aside for a key come back, if the key has room.
+    /// One of a class is enough: its run, or its leaving, calls the next.
+    fn call_back(&mut self, number: u32, key: &str) {
+        let queue = self.queues.queue_mut(number);
+        let limit = queue.policy.key_limit.unwrap_or_default();
+        let Some(runs) = queue.runs.keys.get_mut(key).filter(|runs| runs.count < limit) else {
+            return;
+        };
+        for line in runs.aside.values_mut() {
+            if let Some(place) = line.first(|place| holds(&self.tasks, place, ASIDE)) {
+                line.pop();
+                runs.is_returning = true;
+                self.returning.push((number, Some(key.into()), place));
+            }
+        }
+        runs.aside.retain(|_, line| line.len() > 0);
+        if runs.count == 0 && runs.aside.is_empty() && !runs.is_returning {
             queue.runs.keys.remove(key);
         }
     }
 
     /// Has the tasks that come back wait like any other.
     fn bring_back(&mut self, fx: &mut Effects) {
-        while let Some(place) = self.returning.pop_front() {
+        let mut returning = std::mem::take(&mut self.returning);
+        for (number, key, _) in &returning {
+            if let Some(key) = key
+                && let Some(queue) = self.queues.find_queue_mut(*number)
+                && let Some(runs) = queue.runs.keys.get_mut(key)
+            {
+                runs.is_returning = false;
+            }
+        }
+        returning.sort_by_key(|(_, _, place)| *place);
+        for (_, _, place) in returning {
             if holds(&self.tasks, &place, ASIDE) {
                 self.take_out(place.slot);
                 self.enter(place.slot, fx);
@@ -261,8 +305,7 @@ impl Core {
     fn count_keys_anew(&mut self, number: u32) {
         let runs = &mut self.queues.queue_mut(number).runs;
         let before = std::mem::take(&mut runs.keys);
-        let aside = before.into_values().map(|key| key.aside).filter(|line| line.len() > 0);
-        runs.released.extend(aside);
+        runs.released.extend(before.into_values().flat_map(|key| key.aside.into_values()));
         let unsorted = !runs.released.is_empty();
         if self.queues.queue(number).policy.key_limit.is_some() {
             for key in self.running_keys(number) {
@@ -295,7 +338,7 @@ impl Core {
             self.released.remove(&number);
             return true;
         };
-        self.returning.extend(line.pop());
+        self.returning.extend(line.pop().map(|place| (number, None, place)));
         if line.len() > 0 {
             self.queues.queue_mut(number).runs.released.push(line);
         }

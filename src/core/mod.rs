@@ -48,14 +48,14 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
-use crate::core::line::Place;
+use crate::core::limits::Returning;
 use crate::core::members::Members;
 use crate::core::names::Names;
 use crate::core::queues::{Counts, Queues};
@@ -144,7 +144,7 @@ pub struct Core {
     /// Queues that may have opened in this turn.
     opened: BTreeSet<u32>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
-    returning: VecDeque<Place>,
+    returning: Vec<Returning>,
     /// Queues with tasks that a changed `key-limit=` has released, to come back a slice a turn.
     released: BTreeSet<u32>,
     /// Classes with lines to be sorted anew, a slice a turn.
@@ -186,7 +186,7 @@ impl Core {
             changed_members: BTreeSet::new(),
             repooled: BTreeSet::new(),
             opened: BTreeSet::new(),
-            returning: VecDeque::new(),
+            returning: Vec::new(),
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
             owned: BTreeMap::new(),
