@@ -131,6 +131,24 @@ impl Run {
         [flags.into(), scheduler.into()].into_iter().chain(self.command.iter().cloned()).collect()
     }
 
+    fn place(&self, state: &State) -> Place {
+        match self.scheduler.clone() {
+            Some(addr) => Place::Running { addr, token: self.token.clone() },
+            None => Place::Own { store: state.store() },
+        }
+    }
+
+    /// What the tasks of all lines have in common.
+    fn pattern(&self, names: &Names, place: &Place) -> Submission {
+        let kept = if matches!(place, Place::Own { .. }) { KEPT.0 } else { KEPT.1 };
+        Submission::new(names.kind.clone(), "")
+            .queue(names.queue.clone())
+            .attempts(self.attempts)
+            .backoff(self.backoff)
+            .unique_for(kept)
+            .result_ttl(kept)
+    }
+
     async fn drive_all(
         self,
         template: Template,
@@ -140,18 +158,9 @@ impl Run {
     ) -> Outcome {
         let mut signals = Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
         let (command, goes_on) = (template.kind(), state.goes_on());
-        let place = match self.scheduler {
-            Some(addr) => Place::Running { addr, token: self.token },
-            None => Place::Own { store: state.store() },
-        };
+        let place = self.place(&state);
         let names = Names::new(&command, state.nonce(), &place);
-        let kept = if matches!(place, Place::Own { .. }) { KEPT.0 } else { KEPT.1 };
-        let pattern = Submission::new(names.kind.clone(), "")
-            .queue(names.queue.clone())
-            .attempts(self.attempts)
-            .backoff(self.backoff)
-            .unique_for(kept)
-            .result_ttl(kept);
+        let pattern = self.pattern(&names, &place);
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.map_or_else(cores, usize::from);
         let (halt, halted) = watch::channel(Halt::Not);

@@ -12,23 +12,47 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use super::model::{Model, Results, START_MS, Turn, id, result_frame, submit_frame};
 use super::workload::{Choice, Workload};
 
+mod results;
+
+pub(super) use results::results_are_bounded_by_commits;
+
 /// Opens one store; each time what was committed through the last handle is there, which is gone
 /// by then.
 pub(super) type Open = Box<dyn FnMut() -> Box<dyn Store>>;
 
 /// Bytes of results to keep, for the stores that are exercised.
-pub(super) const RESULT_CAP: u64 = 1 << 20;
+pub(super) const RESULT_CAP: u64 = 4 << 20;
 
 const HOUR_MS: u64 = 3_600_000;
 
-type Case = fn(&mut dyn FnMut() -> Open);
+type Case = fn(&mut Fresh<'_>);
+
+/// Makes empty stores.
+struct Fresh<'a> {
+    make: &'a mut dyn FnMut() -> Open,
+    /// Whether what a store holds outlives its handle.
+    lasts: bool,
+}
 
 /// Runs every case. `fresh` makes an empty store and gives the way to open it.
-#[expect(clippy::print_stderr, reason = "the last name printed is the case that failed")]
 pub(super) fn exercise(mut fresh: impl FnMut() -> Open) {
+    run_cases(&mut Fresh { make: &mut fresh, lasts: true });
+}
+
+/// Runs every case without ever opening a store again: for one that lives as long as its process.
+pub(super) fn exercise_volatile(mut fresh: impl FnMut() -> Box<dyn Store>) {
+    let mut make = || -> Open {
+        let mut store = Some(fresh());
+        Box::new(move || store.take().expect("it is opened once"))
+    };
+    run_cases(&mut Fresh { make: &mut make, lasts: false });
+}
+
+#[expect(clippy::print_stderr, reason = "the last name printed is the case that failed")]
+fn run_cases(fresh: &mut Fresh<'_>) {
     for (name, case) in CASES {
         eprintln!("conformance: {name}");
-        case(&mut fresh);
+        case(fresh);
     }
 }
 
@@ -48,8 +72,8 @@ const CASES: &[(&str, Case)] = &[
     ("payloads are bytes: empty, binary, 1 MiB", payloads),
     ("names are bytes: unicode, long", names),
     ("ten thousand tasks, ascending", many),
-    ("results end at their time", result_time),
-    ("results are kept within the cap, the newest", result_cap),
+    ("results end at their time", results::result_time),
+    ("results are kept within the cap, the newest", results::result_cap),
     ("sweeping leaves everything else alone", sweep),
     ("figures of a store can be asked for", status),
     ("random turns, reopened in between", random),
@@ -58,17 +82,19 @@ const CASES: &[(&str, Case)] = &[
 /// A store and what must be in it.
 struct Pair {
     open: Open,
+    lasts: bool,
     store: Box<dyn Store>,
     model: Model,
     results: Results,
 }
 
 impl Pair {
-    fn new(fresh: &mut dyn FnMut() -> Open) -> Self {
-        let mut open = fresh();
+    fn new(fresh: &mut Fresh<'_>) -> Self {
+        let mut open = (fresh.make)();
         let mut store = open();
         assert_eq!(Model::load(store.as_mut()), Model::default(), "a fresh store is empty");
-        Self { open, store, model: Model::default(), results: Results::new() }
+        let (model, results) = (Model::default(), Results::new());
+        Self { open, lasts: fresh.lasts, store, model, results }
     }
 
     fn commit(&mut self, turn: Turn) {
@@ -78,12 +104,17 @@ impl Pair {
 
     /// Ends the handle orderly and compares what the next one loads.
     fn reopen(&mut self) {
-        self.store.close().unwrap();
-        self.abandon();
+        if self.lasts {
+            self.store.close().unwrap();
+            self.abandon();
+        }
     }
 
     /// Drops the handle without a word, as a killed process does, and compares likewise.
     fn abandon(&mut self) {
+        if !self.lasts {
+            return;
+        }
         self.store = Box::new(Closed);
         self.store = (self.open)();
         assert_eq!(Model::load(self.store.as_mut()), self.model);
@@ -138,7 +169,7 @@ impl Store for Closed {
     }
 }
 
-fn empty_store(fresh: &mut dyn FnMut() -> Open) {
+fn empty_store(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     assert_eq!(pair.result(id(1)), None);
     assert_eq!(pair.result(TaskId::default()), None);
@@ -147,7 +178,7 @@ fn empty_store(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn submit(fresh: &mut dyn FnMut() -> Open) {
+fn submit(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"one")));
     pair.reopen();
@@ -160,7 +191,7 @@ fn submit(fresh: &mut dyn FnMut() -> Open) {
     assert_eq!(pair.result(id(2)), None, "an unfinished task has no result");
 }
 
-fn state(fresh: &mut dyn FnMut() -> Open) {
+fn state(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(
         Turn::at(START_MS).submit(id(1), submit_frame(b"")).submit(id(2), submit_frame(b"")),
@@ -172,7 +203,7 @@ fn state(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn end(fresh: &mut dyn FnMut() -> Open) {
+fn end(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     let turn =
@@ -188,7 +219,7 @@ fn end(fresh: &mut dyn FnMut() -> Open) {
     assert_eq!(pair.result(id(3)), None);
 }
 
-fn end_without_result(fresh: &mut dyn FnMut() -> Open) {
+fn end_without_result(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"1")));
     pair.commit(Turn::at(START_MS).end(id(1), "", 0));
@@ -197,7 +228,7 @@ fn end_without_result(fresh: &mut dyn FnMut() -> Open) {
     assert_eq!(pair.result(id(1)), None);
 }
 
-fn whole_life(fresh: &mut dyn FnMut() -> Open) {
+fn whole_life(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     pair.commit(
@@ -219,7 +250,7 @@ fn whole_life(fresh: &mut dyn FnMut() -> Open) {
     pair.compare_results(START_MS);
 }
 
-fn bury(fresh: &mut dyn FnMut() -> Open) {
+fn bury(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let mut turn = Turn::at(START_MS);
     for n in 1..=4 {
@@ -240,7 +271,7 @@ fn bury(fresh: &mut dyn FnMut() -> Open) {
     assert_eq!(pair.result(id(1)), None, "a buried task has no result");
 }
 
-fn lines(fresh: &mut dyn FnMut() -> Open) {
+fn lines(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let first = Turn::at(START_MS)
         .hold("default order-1", "id=1 until=2")
@@ -270,7 +301,7 @@ fn lines(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn line_kinds(fresh: &mut dyn FnMut() -> Open) {
+fn line_kinds(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let all = Turn::at(START_MS).hold("a", "1=1").queue("a", "2=2").worker("a", "host=h");
     pair.commit(all.stats("a", "4=4"));
@@ -279,7 +310,7 @@ fn line_kinds(fresh: &mut dyn FnMut() -> Open) {
     pair.reopen();
 }
 
-fn last(fresh: &mut dyn FnMut() -> Open) {
+fn last(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(Turn::at(START_MS).submit(id(7), submit_frame(b"")).end(id(7), "", 0));
     pair.reopen();
@@ -290,7 +321,7 @@ fn last(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn twice(fresh: &mut dyn FnMut() -> Open) {
+fn twice(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     let first = Turn::at(START_MS)
@@ -312,7 +343,7 @@ fn twice(fresh: &mut dyn FnMut() -> Open) {
     }
 }
 
-fn empty_batch(fresh: &mut dyn FnMut() -> Open) {
+fn empty_batch(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(Turn::at(START_MS));
     pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"1")));
@@ -322,7 +353,7 @@ fn empty_batch(fresh: &mut dyn FnMut() -> Open) {
     pair.reopen();
 }
 
-fn payloads(fresh: &mut dyn FnMut() -> Open) {
+fn payloads(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     let binary: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
@@ -345,7 +376,7 @@ fn payloads(fresh: &mut dyn FnMut() -> Open) {
     pair.reopen();
 }
 
-fn names(fresh: &mut dyn FnMut() -> Open) {
+fn names(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let long = format!("default {}", "ü".repeat(300));
     for name in ["default größe", "default %20%3D", "default 任务", "a b\u{10ffff}", &long] {
@@ -356,7 +387,7 @@ fn names(fresh: &mut dyn FnMut() -> Open) {
     pair.reopen();
 }
 
-fn many(fresh: &mut dyn FnMut() -> Open) {
+fn many(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     for from in (0..10_000).step_by(500) {
@@ -388,61 +419,7 @@ fn many(fresh: &mut dyn FnMut() -> Open) {
     pair.compare_results(START_MS);
 }
 
-fn result_time(fresh: &mut dyn FnMut() -> Open) {
-    let mut pair = Pair::new(fresh);
-    let mut turn = Turn::at(START_MS);
-    for n in 1..=200 {
-        // Half of them for seconds, half for hours.
-        let until_ms = START_MS + n * if n % 2 == 0 { 1000 } else { HOUR_MS };
-        let frame = result_frame(id(n), until_ms, &n.to_le_bytes());
-        turn = turn.submit(id(n), submit_frame(b"")).end(id(n), frame, until_ms);
-    }
-    pair.commit(turn);
-    for after in [0, 999, 1000, 50_000, 199_999, HOUR_MS, 70 * HOUR_MS] {
-        let wall_ms = START_MS + after;
-        pair.sweep(wall_ms);
-        pair.compare_results(wall_ms);
-    }
-    pair.abandon();
-    pair.sweep(START_MS + 71 * HOUR_MS);
-    pair.compare_results(START_MS + 71 * HOUR_MS);
-    pair.sweep(START_MS + 400 * HOUR_MS);
-    assert!(pair.results.clone().keys().all(|&id| pair.result(id).is_none()));
-}
-
-fn result_cap(fresh: &mut dyn FnMut() -> Open) {
-    let mut pair = Pair::new(fresh);
-    let until_ms = START_MS + HOUR_MS;
-    // Far beyond the cap, so that what a store has not yet brought in order does not matter.
-    let (turns, per_turn) = (60, 64);
-    for n in 0..turns {
-        let wall_ms = START_MS + n * 100;
-        let mut turn = Turn::at(wall_ms);
-        for m in 0..per_turn {
-            let id = TaskId::from_bits(TaskId::next(TaskId::default(), wall_ms, 0).bits() + m);
-            let frame = result_frame(id, until_ms, &[7; 16 << 10]);
-            turn = turn.submit(id, submit_frame(b"")).end(id, frame, until_ms);
-        }
-        pair.commit(turn);
-        if n % 2 == 0 {
-            pair.sweep(wall_ms);
-        }
-    }
-    pair.sweep(START_MS + turns * 100);
-    for reopened in [false, true] {
-        let ids: Vec<TaskId> = pair.results.keys().copied().collect();
-        let kept: Vec<bool> = ids.iter().map(|&id| pair.result(id).is_some()).collect();
-        let oldest = kept.iter().position(|&kept| kept).unwrap();
-        assert!(oldest >= ids.len() / 10, "{oldest} of {} forgotten", ids.len());
-        assert!(kept[oldest..].iter().all(|&kept| kept), "the newest stay (reopened: {reopened})");
-        assert!(kept.len() - oldest >= 16, "about a cap of them");
-        if !reopened {
-            pair.reopen();
-        }
-    }
-}
-
-fn sweep(fresh: &mut dyn FnMut() -> Open) {
+fn sweep(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let far_ms = START_MS + 10_000 * HOUR_MS;
     let turn =
@@ -455,14 +432,14 @@ fn sweep(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn status(fresh: &mut dyn FnMut() -> Open) {
+fn status(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     assert!(!pair.store.status().unwrap().pressure);
     pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"1")));
     assert!(!pair.store.status().unwrap().pressure);
 }
 
-fn random(fresh: &mut dyn FnMut() -> Open) {
+fn random(fresh: &mut Fresh<'_>) {
     let seed = std::env::var("GANGER_SEED").map_or(1, |seed| seed.parse().unwrap());
     let config = Config {
         cases: 32,
@@ -480,7 +457,7 @@ fn random(fresh: &mut dyn FnMut() -> Open) {
     let fresh = std::cell::RefCell::new(fresh);
     TestRunner::new(config)
         .run(&turns, |turns| {
-            let mut pair = Pair::new(&mut *fresh.borrow_mut());
+            let mut pair = Pair::new(*fresh.borrow_mut());
             let mut workload = Workload::default();
             for (choices, then) in turns {
                 pair.commit(workload.turn(&choices));
