@@ -72,6 +72,8 @@ pub struct Worker {
     address: Address,
     handlers: Handlers,
     stopper: Stopper,
+    /// From the beginning, so that a stop that comes before the run is not missed.
+    orders: watch::Receiver<Option<Duration>>,
 }
 
 impl Worker {
@@ -95,9 +97,8 @@ impl Worker {
     /// [`Error::Refused`] if the scheduler does not want this worker: its token, its name, its
     /// settings or its version of the protocol.
     pub async fn run(self) -> Result<Stopped, Error> {
-        let orders = self.stopper.orders.subscribe();
         // The session holds a stopper too, so that orders can always come.
-        Session::new(self.address, self.handlers, self.stopper, orders).run().await
+        Session::new(self.address, self.handlers, self.stopper, self.orders).run().await
     }
 }
 
@@ -286,8 +287,9 @@ impl WorkerBuilder {
             }
         };
         put_hello(VERSIONS, hello, &mut Vec::new())?;
-        let stopper = Stopper { orders: watch::Sender::new(None) };
-        Ok(Worker { address: self.address, handlers: self.handlers, stopper })
+        let (sender, orders) = watch::channel(None);
+        let stopper = Stopper { orders: sender };
+        Ok(Worker { address: self.address, handlers: self.handlers, stopper, orders })
     }
 }
 
