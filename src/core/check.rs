@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
-use crate::core::dispatch::NOBODY;
+use crate::core::dispatch::{APART, NOBODY};
 use crate::core::queues::Counts;
+use crate::core::release::Apart;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::task::State;
@@ -36,9 +37,10 @@ impl Core {
             return;
         }
         self.check_suspects();
+        self.check_apart();
         for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
-            if task.is_isolated() {
+            if task.is_isolated() || owner == APART {
                 continue;
             }
             assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
@@ -61,6 +63,18 @@ impl Core {
         if self.isolation.current.is_none() && self.now.mono_us >= self.isolation.not_before_us {
             let overdue = self.timers.next().0.is_some_and(|at| at <= self.now.mono_us);
             assert!(overdue || self.next_suspect().is_none(), "{:?} waits", self.next_suspect());
+        }
+    }
+
+    /// Checks that nobody is free who is offered a task that another one has released.
+    fn check_apart(&self) {
+        for (class, apart) in &self.apart {
+            for (number, worker) in self.workers.sessions.iter() {
+                let Some((pool, _)) = worker.pool.filter(|_| worker.is_free()) else { continue };
+                let able = self.queues.class(*class).pools.contains(&pool);
+                let offered = apart.iter().find(|place| apart.offers(place, worker.session));
+                assert!(!able || offered.is_none(), "worker {number} is free for {offered:?}");
+            }
         }
     }
 
@@ -115,10 +129,12 @@ impl Core {
 
     fn check_lines(&self) {
         let mut waiting: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut suspects = BTreeSet::new();
+        let (mut suspects, mut apart) = (BTreeSet::new(), BTreeSet::new());
         for (_, task) in self.tasks.iter() {
-            if let Phase::Ready { .. } = task.phase {
-                if task.is_isolated() {
+            if let Phase::Ready { owner, .. } = task.phase {
+                if owner == APART {
+                    apart.insert((task.class, task.id));
+                } else if task.is_isolated() {
                     suspects.insert((task.class, task.id));
                 } else {
                     *waiting.entry(task.class).or_default() += 1;
@@ -126,6 +142,12 @@ impl Core {
             }
         }
         assert_eq!(self.isolation.waiting, suspects, "suspects that wait");
+        self.apart.values().for_each(Apart::check);
+        let kept = self
+            .apart
+            .iter()
+            .flat_map(|(class, apart)| apart.iter().map(|place| (*class, place.id)));
+        assert_eq!(kept.collect::<BTreeSet<_>>(), apart, "tasks that wait apart");
         for (number, class) in self.queues.classes() {
             let derived = waiting.get(&number).copied().unwrap_or(0);
             assert_eq!(class.waiting, derived, "tasks waiting in class {number}");
@@ -201,7 +223,11 @@ impl Core {
             if let Some(at_ms) = task.forget_at_ms() {
                 wanted.insert(Reason::Forget(task.id), at_ms);
             }
-            let at_us = task.more.as_ref().map_or(0, |more| more.limit_timer_us);
+            let at_us = task.more.as_ref().map_or(0, |more| more.timer_us);
+            if let Phase::Ready { owner: APART, .. } = task.phase {
+                wanted.insert(Reason::Apart(task.id), at_us);
+                continue;
+            }
             let limit_us = self.lease_limit(slot).map_or(0, |(at_us, _)| at_us);
             assert!(at_us <= limit_us, "the limit of task {}", task.id);
             assert_eq!(at_us == 0, limit_us == 0, "the timer of the limit of task {}", task.id);

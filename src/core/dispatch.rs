@@ -17,6 +17,9 @@ pub(super) const NOBODY: u32 = u32::MAX;
 /// them stands for it while it has this owner.
 pub(super) const NOWHERE: u32 = u32::MAX - 1;
 
+/// The owner of a ready task that waits apart, because it was released.
+pub(super) const APART: u32 = u32::MAX - 2;
+
 /// Whether a place still stands for a task that waits there.
 pub(super) fn holds(tasks: &Tasks, place: &Place, owner: u32) -> bool {
     tasks.get(place.slot).is_some_and(|task| {
@@ -27,14 +30,20 @@ pub(super) fn holds(tasks: &Tasks, place: &Place, owner: u32) -> bool {
 
 /// Where a worker's next task comes from; smaller is served first among queues of equal pass.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
+pub(super) enum Source {
     /// Its own line of a keyed class.
     Own,
     /// The line of a class.
     Common,
     /// A line whose owner had its time.
     Spilled,
+    /// What was released by others.
+    Apart,
 }
+
+/// A task that a worker could have next, smallest first: the pass of its queue, what it is served
+/// like, its key, its class, and where it is taken from.
+pub(super) type Next = (u64, Source, u64, u32, Source);
 
 impl Core {
     /// A task is ready from now on: it is leased at once if that is possible, else it waits.
@@ -48,6 +57,15 @@ impl Core {
         if isolated {
             return self.isolate(slot, fx);
         }
+        self.enter(slot, fx);
+    }
+
+    /// A ready task that waits nowhere is leased at once if that is possible, else it waits.
+    pub(super) fn enter(&mut self, slot: u32, fx: &mut Effects) {
+        if self.offer_apart(slot, fx) {
+            return;
+        }
+        let class = self.tasks.at(slot).class;
         let free = self.queues.class(class);
         if !free.keyed && free.waiting == 0 {
             if let Some(worker) = self.pick(class) {
@@ -103,7 +121,7 @@ impl Core {
     }
 
     /// A queue that wakes starts at the current pass, so that it has no turns saved up.
-    fn wake_queue(&mut self, class: u32) {
+    pub(super) fn wake_queue(&mut self, class: u32) {
         let pass = self.pass;
         let queue = self.queues.queue_of(class);
         queue.pass = queue.pass.max(pass);
@@ -219,30 +237,29 @@ impl Core {
         let (name, pool) = (session.name, session.pool?.0);
         let common = self.first_common(pool);
         let keyed = self.first_keyed(name, pool);
-        let (pass, source, _, class) = match (common, keyed) {
-            (Some(common), Some(keyed)) => common.min(keyed),
-            (common, keyed) => common.or(keyed)?,
-        };
-        let owner = if source == Source::Own { name } else { NOBODY };
+        let apart = self.first_apart(worker, pool);
+        let (pass, _, _, class, source) = [common, keyed, apart].into_iter().flatten().min()?;
         let slot = match source {
-            Source::Common | Source::Own => self.take_first(class, owner)?,
+            Source::Own => self.take_first(class, name)?,
+            Source::Common => self.take_first(class, NOBODY)?,
             Source::Spilled => self.take_spilled(class)?,
+            Source::Apart => self.take_apart(class, worker)?,
         };
         self.pass = self.pass.max(pass);
         self.queues.queue_of(class).pass = pass + STRIDE;
         Some(slot)
     }
 
-    fn first_common(&mut self, pool: u32) -> Option<(u64, Source, u64, u32)> {
+    fn first_common(&mut self, pool: u32) -> Option<Next> {
         let pool = self.workers.pools.at_mut(pool);
         let queues = &self.queues;
         let (pass, queue) = pool.first_queue(|queue| queues.queue(queue).pass)?;
         let (key, _, class) = pool.heads.get(&queue)?.1.first().copied()?;
-        Some((pass, Source::Common, key, class))
+        Some((pass, Source::Common, key, class, Source::Common))
     }
 
     /// The best of the keyed classes: they are few, so each is looked at.
-    fn first_keyed(&mut self, name: u32, pool: u32) -> Option<(u64, Source, u64, u32)> {
+    fn first_keyed(&mut self, name: u32, pool: u32) -> Option<Next> {
         let mut best = None;
         if let Some(classes) = self.owned.get(&name) {
             for &number in classes {
@@ -253,7 +270,7 @@ impl Core {
                 let line = class.owners.get_mut(&name);
                 let first = line.and_then(|line| line.first(|p| holds(&self.tasks, p, name)));
                 let pass = self.queues.queue_of(number).pass;
-                let own = first.map(|place| (pass, Source::Own, place.key, number));
+                let own = first.map(|place| (pass, Source::Own, place.key, number, Source::Own));
                 best = best.into_iter().chain(own).min();
             }
         }
@@ -261,7 +278,7 @@ impl Core {
         for number in keyed {
             let pass = self.queues.queue_of(number).pass;
             let spilled = self.first_spilled(number);
-            let spilled = spilled.map(|key| (pass, Source::Spilled, key, number));
+            let spilled = spilled.map(|key| (pass, Source::Spilled, key, number, Source::Spilled));
             best = best.into_iter().chain(spilled).min();
         }
         best

@@ -65,6 +65,8 @@ impl Entry {
 pub(super) struct Stored {
     pub(super) session: SessionId,
     pub(super) credential: u32,
+    /// An operator has it drained, for as long as the session lives.
+    pub(super) draining: bool,
     pub(super) entry: Entry,
 }
 
@@ -91,6 +93,9 @@ impl Worker {
         if let Some(bytes) = entry.payload_max {
             line = line.option_number("max-payload", bytes);
         }
+        if self.draining {
+            line = line.option("drain", "yes");
+        }
         let _ = line
             .option("price", &entry.price.to_string())
             .option_number("credential", self.credential.into())
@@ -105,7 +110,8 @@ impl Stored {
     /// Reads what [`Worker::put_entry`] spelled.
     pub(super) fn read(line: &str) -> Result<Self, String> {
         let entry = Entry::unknown();
-        let mut read = Self { session: SessionId::default(), credential: 0, entry };
+        let mut read =
+            Self { session: SessionId::default(), credential: 0, draining: false, entry };
         for word in Words::of(line) {
             let Word::Option(name, value) = word else {
                 return Err(format!("{word:?} in {line:?}"));
@@ -124,6 +130,7 @@ impl Stored {
         match name {
             "session" => self.session = SessionId::parse(value)?,
             "credential" => self.credential = small()?,
+            "drain" => self.draining = value == "yes",
             "host" => entry.host = decode(value)?.into_owned(),
             "pid" => entry.pid = number()?,
             "slots" => entry.slots = small()?,

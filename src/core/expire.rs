@@ -1,5 +1,6 @@
 //! What happens because time passes.
 
+use crate::core::dispatch::APART;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
@@ -24,6 +25,7 @@ impl Core {
                 Reason::LeaseLimit(id) => self.on_lease_limit(id, fx),
                 Reason::Grace(worker) => self.on_grace_over(worker, fx),
                 Reason::Spill(class) => self.on_spill(class, fx),
+                Reason::Apart(id) => self.on_apart(id, fx),
                 Reason::Isolation => self.isolate_next(fx),
                 Reason::Housekeeping => self.on_housekeeping(fx),
                 Reason::TaskDue(id) => self.on_task_due(id, fx),
@@ -52,7 +54,7 @@ impl Core {
         if let Some((at_us, _)) = self.lease_limit(slot) {
             self.disarm_limit(slot);
             let task = self.tasks.at(slot);
-            task.more().limit_timer_us = at_us;
+            task.more().timer_us = at_us;
             self.timers.at_mono(at_us, Reason::LeaseLimit(task.id));
         }
     }
@@ -61,7 +63,7 @@ impl Core {
     pub(super) fn disarm_limit(&mut self, slot: u32) {
         let task = self.tasks.at(slot);
         if let Some(more) = task.more.as_mut() {
-            let at_us = std::mem::take(&mut more.limit_timer_us);
+            let at_us = std::mem::take(&mut more.timer_us);
             self.timers.off_mono(at_us, Reason::LeaseLimit(task.id));
         }
     }
@@ -130,15 +132,17 @@ impl Core {
     pub(super) fn withdraw(&mut self, slot: u32, fx: &mut Effects) {
         let task = self.tasks.at(slot);
         let (id, class) = (task.id, task.class);
-        if !matches!(task.phase, Phase::Ready { .. }) {
-            return;
-        }
+        let Phase::Ready { owner, .. } = task.phase else { return };
         let isolated = task.is_isolated();
+        if owner == APART {
+            self.leave_apart(slot);
+        }
+        let task = self.tasks.at(slot);
         task.phase = Phase::Scheduled { due_ms: 0 };
         self.move_count(class, State::Ready, State::Scheduled);
         if isolated {
             self.leave_isolation(class, id, fx);
-        } else {
+        } else if owner != APART {
             self.leave_line(class);
         }
     }

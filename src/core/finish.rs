@@ -9,12 +9,15 @@ use crate::record::{self, Write};
 use crate::task::{Attempt, State, TaskId};
 
 /// What a DONE, FAIL or RELEASE is about.
-enum Answered {
+pub(super) enum Answered {
     /// The current lease of that worker, which holds the task in that slot.
     Lease { slot: u32, worker: u32 },
     /// Something that is settled already, one way or the other; the peer has its reply.
     Settled,
 }
+
+/// How a lease ended if its worker gave the task up: FAIL and RELEASE may be said again.
+pub(super) const GIVEN_UP: [&str; 2] = ["failed", "released"];
 
 /// Losses in a row that look like crashes, after which a task is dead.
 const POISON: u8 = 3;
@@ -28,7 +31,8 @@ impl Core {
         result: &[u8],
         fx: &mut Effects,
     ) {
-        let answered = self.answered(peer, id, attempt, fx);
+        // OK says that the result is recorded, which no other end of the lease makes true.
+        let answered = self.answered(peer, id, attempt, &[], fx);
         let Answered::Lease { slot, worker } = answered else { return };
         fx.send(peer, Reply::OkTask(id));
         let us = self.end_lease(slot, worker);
@@ -57,7 +61,7 @@ impl Core {
     }
 
     pub(super) fn on_fail(&mut self, peer: Peer, fail: &Fail, fx: &mut Effects) {
-        let answered = self.answered(peer, fail.id, fail.attempt, fx);
+        let answered = self.answered(peer, fail.id, fail.attempt, &GIVEN_UP, fx);
         let Answered::Lease { slot, worker } = answered else { return };
         fx.send(peer, Reply::OkTask(fail.id));
         self.tasks.at(slot).note_error(&fail.error);
@@ -81,45 +85,6 @@ impl Core {
         self.feed(worker, fx);
     }
 
-    pub(super) fn on_release(
-        &mut self,
-        peer: Peer,
-        id: TaskId,
-        attempt: Attempt,
-        delay_ms: u64,
-        fx: &mut Effects,
-    ) {
-        let answered = self.answered(peer, id, attempt, fx);
-        let Answered::Lease { slot, worker } = answered else { return };
-        fx.send(peer, Reply::OkTask(id));
-        self.end_lease(slot, worker);
-        self.note_end(slot, attempt, "released", worker);
-        let class = self.tasks.at(slot).class;
-        self.event(fx, "released", id, attempt, class, Some(worker), &[]);
-        self.give_back(slot, worker, delay_ms, fx);
-        self.feed(worker, fx);
-    }
-
-    /// Offers a released task to the others at once, and to everybody again after the delay, which
-    /// is at least a second if the releaser is the only one free.
-    fn give_back(&mut self, slot: u32, worker: u32, delay_ms: u64, fx: &mut Effects) {
-        let class = self.tasks.at(slot).class;
-        let plain = !self.queues.class(class).keyed && self.queues.class(class).waiting == 0;
-        if delay_ms == 0 && plain && !self.tasks.at(slot).is_isolated() {
-            self.workers.hide(worker);
-            let other = self.pick(class);
-            self.workers.refresh(worker);
-            if let Some(other) = other {
-                let us = self.now.mono_us;
-                let owner = super::dispatch::NOWHERE;
-                self.tasks.at(slot).phase = Phase::Ready { since_us: us, lined_us: us, owner };
-                self.move_count(class, State::Leased, State::Ready);
-                return self.lease(slot, other, fx);
-            }
-        }
-        self.schedule(slot, delay_ms.max(1000), fx);
-    }
-
     pub(super) fn on_progress(&mut self, peer: Peer, id: TaskId, attempt: Attempt, percent: u8) {
         let now_us = self.now.mono_us;
         if let Some((slot, _)) = self.lease_of(peer, id, attempt) {
@@ -138,7 +103,16 @@ impl Core {
         (its && task.attempt == attempt).then_some((slot, worker))
     }
 
-    fn answered(&mut self, peer: Peer, id: TaskId, attempt: Attempt, fx: &mut Effects) -> Answered {
+    /// Finds the lease that an answer is about. Where that has ended as one of `ends`, the answer is
+    /// taken for the same once more.
+    pub(super) fn answered(
+        &mut self,
+        peer: Peer,
+        id: TaskId,
+        attempt: Attempt,
+        ends: &[&str],
+        fx: &mut Effects,
+    ) -> Answered {
         if let Some((slot, worker)) = self.lease_of(peer, id, attempt) {
             return Answered::Lease { slot, worker };
         }
@@ -152,7 +126,7 @@ impl Core {
         }
         match self.tasks.find(id) {
             Some(slot) => match self.tasks.at(slot).end_of(attempt) {
-                Some("failed" | "released") => fx.send(peer, Reply::OkTask(id)),
+                Some(end) if ends.contains(&end) => fx.send(peer, Reply::OkTask(id)),
                 _ => fx.refuse(peer, Code::Stale, stale(id, attempt)),
             },
             None if id > self.last || id.shard() != self.settings.shard => {
@@ -286,7 +260,7 @@ impl Core {
     }
 
     /// Has a task wait for so many milliseconds.
-    fn schedule(&mut self, slot: u32, delay_ms: u64, fx: &mut Effects) {
+    pub(super) fn schedule(&mut self, slot: u32, delay_ms: u64, fx: &mut Effects) {
         let due_ms = self.now.wall_ms.saturating_add(delay_ms);
         let task = self.tasks.at(slot);
         let (id, class, from) = (task.id, task.class, task.state());

@@ -347,6 +347,7 @@ impl Core {
         };
         fx.send(peer, Reply::Ok);
         self.stop_feeding(worker, fx);
+        self.write_worker(worker, fx);
         self.tell_drain(worker, fx);
     }
 

@@ -1,8 +1,8 @@
 //! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
 
-use crate::core::dispatch::{NOBODY, NOWHERE, holds};
-use crate::core::line::{Line, Place};
-use crate::core::queues::Route;
+use crate::core::dispatch::{APART, NOBODY, holds};
+use crate::core::line::Place;
+use crate::core::queues::{Class, Route};
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
@@ -59,7 +59,7 @@ impl Core {
         owner.unwrap_or(NOBODY)
     }
 
-    fn spill_us(&self, class: u32) -> Option<u64> {
+    pub(super) fn spill_us(&self, class: u32) -> Option<u64> {
         let queue = self.queues.class(class).queue;
         match self.queues.queue(queue).policy.route {
             Route::Hash { spill_ms } => spill_ms.map(|ms| ms.saturating_mul(1000)),
@@ -153,19 +153,22 @@ impl Core {
         }
     }
 
-    fn pick_exists(&self, class: u32) -> bool {
+    pub(super) fn pick_exists(&self, class: u32) -> bool {
         let pools = &self.queues.class(class).pools;
         let free = |pool: &u32| self.workers.pools.get(*pool).is_some_and(|p| p.free.total() > 0);
         pools.iter().any(free)
     }
 
-    fn next_along_ring(&mut self, slot: u32) -> Option<u32> {
+    pub(super) fn next_along_ring(&mut self, slot: u32) -> Option<u32> {
         let task = self.tasks.get(slot)?;
         let class = task.class;
         let members = self.queues.class(class).members.and_then(|m| self.members.get(m));
         let key = task.route_key();
         let names = members.into_iter().flat_map(|members| members.walk(&key));
-        let free = names.filter_map(|name| self.free_owner(class, name)).next();
+        let barred = task.barred();
+        let free = names
+            .filter_map(|name| self.free_owner(class, name))
+            .find(|free| !barred.contains(&self.workers.sessions.at(*free).session));
         free.or_else(|| self.pick(class))
     }
 
@@ -192,23 +195,17 @@ impl Core {
 
     /// Has the lines of a class sorted anew: its members or its route changed.
     pub(super) fn unsort(&mut self, number: u32) {
+        self.line_up_apart(number);
         let class = self.queues.class_mut(number);
         if class.waiting == 0 && class.unsorted.is_empty() {
             return;
         }
-        let lines = std::mem::take(&mut class.owners);
-        for owner in lines.keys() {
-            let owner = *owner;
-            if let Some(classes) = self.owned.get_mut(&owner) {
-                classes.remove(&number);
-                if classes.is_empty() {
-                    self.owned.remove(&owner);
-                }
-            }
+        let (common, owners) = (std::mem::take(&mut class.line), std::mem::take(&mut class.owners));
+        class.put_unsorted(common);
+        for (owner, line) in owners {
+            self.queues.class_mut(number).put_unsorted(line);
+            self.disown(owner, number);
         }
-        class.unsorted.extend(lines.into_values());
-        class.unsorted.push(std::mem::take(&mut class.line));
-        class.unsorted.retain(|line| line.len() > 0);
         self.list_head(number);
         self.unsorted.insert(number);
     }
@@ -218,15 +215,9 @@ impl Core {
         let mut budget = SLICE;
         while budget > 0 {
             let Some(&number) = self.unsorted.first() else { return };
-            let Some(class) = self.queues.find_class_mut(number) else {
+            let class = self.queues.find_class_mut(number);
+            let Some(place) = class.and_then(Class::take_unsorted) else {
                 self.unsorted.remove(&number);
-                continue;
-            };
-            let Some(place) = class.unsorted.last_mut().and_then(Line::pop) else {
-                class.unsorted.pop();
-                if class.unsorted.is_empty() {
-                    self.unsorted.remove(&number);
-                }
                 continue;
             };
             budget -= 1;
@@ -241,10 +232,13 @@ impl Core {
             return;
         };
         let Phase::Ready { owner, .. } = task.phase else { return };
-        if task.is_isolated() {
+        if task.is_isolated() || owner == APART {
             return;
         }
         self.queues.class_mut(number).waiting -= 1;
+        if self.offer_apart(place.slot, fx) {
+            return;
+        }
         if !self.queues.class(number).keyed {
             self.wait(place.slot, NOBODY);
             return self.serve(number, fx);
@@ -265,5 +259,5 @@ impl Core {
 fn waits_since(tasks: &crate::core::tasks::Tasks, place: &Place, since: u64) -> bool {
     let phase = tasks.get(place.slot).filter(|task| task.id == place.id).map(|task| task.phase);
     matches!(phase, Some(Phase::Ready { lined_us, owner, .. })
-        if lined_us == since && owner != NOBODY && owner != NOWHERE)
+        if lined_us == since && owner < APART)
 }

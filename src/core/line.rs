@@ -44,7 +44,8 @@ impl Line {
         }
     }
 
-    fn peek(&self) -> Option<Place> {
+    /// The first place, whether it holds or not.
+    pub(super) fn peek(&self) -> Option<Place> {
         let other = self.others.peek().map(|Reverse(place)| *place);
         match (self.in_order.front().copied(), other) {
             (Some(front), Some(other)) => Some(front.min(other)),

@@ -133,7 +133,6 @@ impl Core {
         for class in std::mem::take(&mut self.repooled) {
             if self.queues.find_class_mut(class).is_some() {
                 self.choose_members(class);
-                self.unsort(class);
             }
         }
         let names = std::mem::take(&mut self.changed_members);

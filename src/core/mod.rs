@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
-//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`isolate`],
+//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -34,6 +34,7 @@ mod line;
 mod members;
 mod names;
 mod queues;
+mod release;
 mod restore;
 mod slots;
 mod submit;
@@ -55,6 +56,7 @@ use crate::core::isolate::Isolation;
 use crate::core::members::Members;
 use crate::core::names::Names;
 use crate::core::queues::{Counts, Queues};
+use crate::core::release::Apart;
 use crate::core::slots::Slots;
 use crate::core::tasks::Tasks;
 use crate::core::timers::Timers;
@@ -141,6 +143,8 @@ pub struct Core {
     unsorted: BTreeSet<u32>,
     /// Classes with a line of a worker, by the worker's name.
     owned: BTreeMap<u32, BTreeSet<u32>>,
+    /// Released tasks that wait for others than those who released them, by class.
+    apart: BTreeMap<u32, Apart>,
     holds: Holds,
     isolation: Isolation,
     /// Stride scheduling: the pass of the queue that was served last.
@@ -175,6 +179,7 @@ impl Core {
             repooled: BTreeSet::new(),
             unsorted: BTreeSet::new(),
             owned: BTreeMap::new(),
+            apart: BTreeMap::new(),
             holds: Holds::default(),
             isolation: Isolation::default(),
             pass: 0,

@@ -1,6 +1,7 @@
 //! Queues and classes. A class is what decides who is able: queue, kind and size. Its ready tasks
 //! wait in one line or, under a keyed route, in a line for each owner.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
@@ -173,10 +174,33 @@ pub(super) struct Class {
     pub(super) spill: VecDeque<(u64, Place)>,
     /// Keyed: when a timer is set for the first of `spill`, in monotonic microseconds.
     pub(super) spill_timer: Option<u64>,
-    /// Lines whose tasks are to be put where they belong now, in slices.
-    pub(super) unsorted: Vec<Line>,
+    /// Lines whose tasks are to be put where they belong now, in slices; by their first places, so
+    /// that what came first is put first.
+    pub(super) unsorted: BTreeMap<Place, Line>,
     /// Keyed: the members that own its tasks.
     pub(super) members: Option<u32>,
+}
+
+impl Class {
+    /// Adds a line to those that are to be sorted anew. A place that is there twice stands for one
+    /// task.
+    pub(super) fn put_unsorted(&mut self, mut line: Line) {
+        while let Some(first) = line.peek() {
+            if let Entry::Vacant(free) = self.unsorted.entry(first) {
+                free.insert(line);
+                return;
+            }
+            line.pop();
+        }
+    }
+
+    /// Takes the first place of the lines that are to be sorted anew.
+    pub(super) fn take_unsorted(&mut self) -> Option<Place> {
+        let (place, mut line) = self.unsorted.pop_first()?;
+        line.pop();
+        self.put_unsorted(line);
+        Some(place)
+    }
 }
 
 /// Queues, and classes by what decides them.
@@ -242,7 +266,7 @@ impl Queues {
             owners: BTreeMap::new(),
             spill: VecDeque::new(),
             spill_timer: None,
-            unsorted: Vec::new(),
+            unsorted: BTreeMap::new(),
             members: None,
         });
         self.by_parts.insert((queue, kind, size), number);

@@ -94,7 +94,7 @@ impl Core {
         let stored = Stored::read(line)?;
         let number = self.worker_names.number(name);
         let mut worker = Worker::new(stored.session, number, name, stored.entry);
-        worker.credential = stored.credential;
+        (worker.credential, worker.draining) = (stored.credential, stored.draining);
         worker.restored = true;
         if let Some(known) = self.workers.by_session(stored.session) {
             self.workers.complete(known, worker);

@@ -8,7 +8,7 @@ use crate::core::slots::Slots;
 use crate::message::Submit;
 use crate::message::request::{Slice, Start};
 use crate::record::StateLine;
-use crate::task::{Attempt, IdState, State, TaskId};
+use crate::task::{Attempt, IdState, SessionId, State, TaskId};
 
 /// A task. A million of them wait in memory, so it is kept small: the texts stay in the record, and
 /// what most tasks do not have is in `more`.
@@ -85,8 +85,8 @@ pub(super) struct More {
     pub(super) watchers: Vec<Peer>,
     /// Monotonic time of the last PROGRESS of the lease, or 0.
     pub(super) progress_us: u64,
-    /// Monotonic time for which the lease's timer is set, or 0.
-    pub(super) limit_timer_us: u64,
+    /// Monotonic time for which the timer of its lease is set, or of its waiting apart; or 0.
+    pub(super) timer_us: u64,
     pub(super) percent: Option<u8>,
     /// Why it is dead or cancelled.
     pub(super) reason: &'static str,
@@ -96,6 +96,8 @@ pub(super) struct More {
     pub(super) error: String,
     /// Runs whose end was decided without their worker, and which it has not answered.
     pub(super) unanswered: u16,
+    /// The sessions that released it and are not offered it, each until a monotonic time, ascending.
+    pub(super) bars: Vec<(SessionId, u64)>,
 }
 
 impl Default for More {
@@ -110,12 +112,13 @@ impl Default for More {
             unique_for_ms: 0,
             watchers: Vec::new(),
             progress_us: 0,
-            limit_timer_us: 0,
+            timer_us: 0,
             percent: None,
             reason: "",
             history: String::new(),
             error: String::new(),
             unanswered: 0,
+            bars: Vec::new(),
         }
     }
 }
@@ -178,6 +181,23 @@ impl Task {
     /// Whether it runs alone, on a worker emptied for it.
     pub(super) fn is_isolated(&self) -> bool {
         self.suspected >= SUSPECTED
+    }
+
+    /// The sessions that are not offered it, each until a monotonic time in microseconds.
+    pub(super) fn bars(&self) -> &[(SessionId, u64)] {
+        self.more.as_ref().map_or(&[], |more| more.bars.as_slice())
+    }
+
+    /// The sessions that are not offered it.
+    pub(super) fn barred(&self) -> Vec<SessionId> {
+        self.bars().iter().map(|(session, _)| *session).collect()
+    }
+
+    /// Offers it again to those whose time is over.
+    pub(super) fn lift_bars(&mut self, now_us: u64) {
+        if let Some(more) = self.more.as_mut() {
+            more.bars.retain(|(_, until_us)| *until_us > now_us);
+        }
     }
 
     /// When it is cancelled unless it is leased before, in Unix milliseconds.

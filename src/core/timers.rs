@@ -18,6 +18,8 @@ pub(super) enum Reason {
     Grace(u32),
     /// Monotonic: the first task of a keyed class may go to another than its owner.
     Spill(u32),
+    /// Monotonic: a released task that waits apart may go to more workers.
+    Apart(TaskId),
     /// Monotonic: the next suspected task may have a worker of its own.
     Isolation,
     /// Monotonic: idle queues, old figures, entries of workers.

@@ -41,7 +41,9 @@ impl Core {
         kinds.sort();
         kinds.dedup();
         let able = |class: &u32| !self.queues.class(*class).pools.is_empty();
-        let waiting = |class: &&u32| self.queues.class(**class).waiting > 0;
+        let waiting = |class: &&u32| {
+            self.queues.class(**class).waiting > 0 || self.apart.contains_key(*class)
+        };
         let unroutable = queue.classes.iter().filter(waiting).any(|class| !able(class));
         json!({
             "name": &*self.queue_names.name(queue.name),

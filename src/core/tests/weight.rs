@@ -46,6 +46,7 @@ fn nothing_stays_of_tasks_that_ended() {
     assert_eq!(driver.core.tasks.len(), 0, "tasks");
     assert_eq!(driver.core.timers.len(), 1, "only housekeeping has a time");
     assert_eq!(driver.core.holds.iter().count(), 0, "holds");
+    assert_eq!(driver.core.apart.len(), 0, "released tasks");
     for (number, class) in driver.core.queues.classes() {
         let places = class.line.len() + class.spill.len() + class.unsorted.len();
         let owned: usize = class.owners.values().map(|line| line.len()).sum();

@@ -124,6 +124,8 @@ impl Spelling {
                 Write::Stats { .. } | Write::StatsGone { .. } => continue,
             });
         }
+        let events = String::from_utf8_lossy(&batch.events);
+        lines.extend(events.lines().map(|event| format!("! {event}")));
         lines
     }
 }

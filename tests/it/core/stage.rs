@@ -157,6 +157,7 @@ impl Stage {
             "tasks_max" => settings.tasks_max = usize::try_from(number).unwrap_or(usize::MAX),
             "queues_max" => settings.queues_max = usize::try_from(number).unwrap_or(usize::MAX),
             "classes_max" => settings.classes_max = usize::try_from(number).unwrap_or(usize::MAX),
+            "events" => settings.events = number > 0,
             "shard" => settings.shard = u8::try_from(number).map_err(|_| "a shard is a byte")?,
             _ => return Err(format!("no setting {name}")),
         }

@@ -7,7 +7,7 @@ use ganger::record::{ResultFrame, StateLine};
 use ganger::task::{Attempt, State, TaskId};
 
 use super::facts::{Said, What};
-use super::tasks::{Ending, Row};
+use super::tasks::{Ending, Release, Row};
 use super::{Auditor, Window, require, violated};
 
 impl Auditor {
@@ -32,14 +32,19 @@ impl Auditor {
         let told = number == Some(attempt) && who == worker;
         require!("W", told, "lease {attempt} of task {id} by {worker} ended as {history}");
         require!("W", allowed.contains(&end), "task {id} is {} because {end}", line.state);
-        let released = line.state == State::Leased;
-        let now = line.attempt == attempt + u32::from(released);
-        require!("I09", now, "task {id}: attempt {} after {attempt}", line.attempt);
+        require!(
+            "I09",
+            line.attempt == attempt,
+            "task {id}: attempt {} after {attempt}",
+            line.attempt
+        );
         self.has_happened(id, line, window, end);
+        let life = self.life;
         let task = self.task_mut(id);
-        if !released {
-            task.used = line.used;
+        if end == "released" {
+            task.releases.push(Release { session, life, from_us: window.from_us });
         }
+        task.used = line.used;
         task.suspected = line.suspected;
         task.history.clone_from(&line.history);
         task.error.clone_from(&line.error);
@@ -84,10 +89,8 @@ impl Auditor {
             }
             "released" => {
                 let told = said.any(|what| match what {
-                    What::Release(ms) => {
-                        let least_ms = window.wall_low + (*ms).max(1000);
-                        line.state == State::Leased || due_ms >= least_ms
-                    }
+                    What::Release(0) => line.state == State::Ready,
+                    What::Release(ms) => line.state == State::Scheduled && waits_ms(*ms),
                     _ => false,
                 });
                 require!("W", told, "no RELEASE for task {id} leads to {line:?} in {window:?}");

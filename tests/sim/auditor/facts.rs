@@ -42,6 +42,7 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) slots: u32,
     pub(super) weightless: bool,
+    pub(super) draining: bool,
     pub(super) kinds: Option<Vec<String>>,
     pub(super) queues: Option<Vec<String>>,
     pub(super) payload_max: u64,

@@ -26,6 +26,7 @@ pub(super) struct Task {
     /// Where it stood, step by step; scheduled and ready are both `Ready` here.
     pub(super) steps: Vec<(State, Attempt)>,
     pub(super) leases: BTreeMap<Attempt, Lease>,
+    pub(super) releases: Vec<Release>,
     /// How leases ended.
     pub(super) ends: BTreeMap<Attempt, String>,
     /// The RESULTs that may be told.
@@ -66,6 +67,19 @@ pub(super) struct Lease {
     /// Simulated microseconds before which it did not begin.
     pub(super) from_us: u64,
 }
+
+/// A session gave the task back unrun.
+#[derive(Debug, Clone)]
+pub(super) struct Release {
+    pub(super) session: SessionId,
+    /// Which scheduler was told.
+    pub(super) life: u32,
+    /// Simulated microseconds before which that was not so.
+    pub(super) from_us: u64,
+}
+
+/// For how long a session that has released a task does not get it, in microseconds.
+const BAR_US: u64 = 1_000_000;
 
 /// A RESULT that may be told.
 #[derive(Debug, Clone, PartialEq)]
@@ -208,6 +222,7 @@ impl Auditor {
             error: None,
             steps: Vec::new(),
             leases: BTreeMap::new(),
+            releases: Vec::new(),
             ends: BTreeMap::new(),
             endings: Vec::new(),
             answered: false,
@@ -221,15 +236,14 @@ impl Auditor {
         require!("I18", !task.row.is_end(), "task {id} has ended and is {}", line.state);
         match line.state {
             State::Leased => {
-                if matches!(task.row, Row::Leased { .. }) {
-                    self.end_lease(id, line, window, &["released"]);
-                }
+                let ended = !matches!(task.row, Row::Leased { .. });
+                require!("I09", ended, "task {id} is leased while it is {:?}", task.row);
                 self.on_lease(id, line, window);
             }
             State::Scheduled | State::Ready => {
                 let returned = line.state == State::Ready;
                 let ends: &[&str] = if returned {
-                    &["returned", "lost"]
+                    &["returned", "released", "lost"]
                 } else {
                     &["failed", "released", "lost", "timeout", "max-run"]
                 };
@@ -261,6 +275,11 @@ impl Auditor {
         }
         let session = line.session.expect("a lease has a session");
         let worker = line.worker.as_deref().unwrap_or_default().to_owned();
+        let barred = task.releases.iter().any(|release| {
+            let over_us = release.from_us + BAR_US;
+            release.session == session && release.life == self.life && window.to_us < over_us
+        });
+        require!("W", !barred, "task {id} goes back to {worker}, which has just released it");
         let alone = task.suspected >= 2;
         self.is_able(id, session, &worker);
         let held = self.sessions.get_mut(&session).expect("an able session is known");
@@ -293,6 +312,7 @@ impl Auditor {
         let able = has(&entry.kinds, submit.kind()) && has(&entry.queues, submit.queue());
         require!("I07", able, "task {id} is leased to {worker}, who cannot do it");
         require!("I07", !entry.weightless, "task {id} is leased to {worker}, whose weight is 0");
+        require!("I07", !entry.draining, "task {id} is leased to {worker}, which is drained");
         let bytes = submit.frame.payload().map_or(0, |payload| payload.len() as u64);
         let fits = bytes <= entry.payload_max.max(64 << 10);
         require!("I07", fits, "task {id} of {bytes} bytes is more than {worker} takes");
@@ -338,6 +358,7 @@ impl Auditor {
             name: name.clone(),
             slots: 0,
             weightless: false,
+            draining: false,
             kinds: None,
             queues: None,
             payload_max: u64::MAX,
@@ -352,6 +373,7 @@ impl Auditor {
                 "session" => session = SessionId::parse(value),
                 "slots" => entry.slots = value.parse().expect("a number"),
                 "weight" => entry.weightless = value == "0",
+                "drain" => entry.draining = value == "yes",
                 "kinds" => entry.kinds = list(value),
                 "queues" => entry.queues = list(value),
                 "max-payload" => entry.payload_max = value.parse().expect("a number"),
@@ -369,6 +391,8 @@ impl Auditor {
             hello.name == name && hello.kinds == entry.kinds && hello.queues == entry.queues
         });
         require!("I07", known, "nobody said what the entry of {name} says: {line}");
+        let drained = held.entry.as_ref().is_some_and(|before| before.draining);
+        require!("I07", entry.draining || !drained, "{name} is drained no more");
         let slots = entry.slots;
         require!("I06", held.slots.contains(&slots), "{name} never announced {slots} slots");
         if held.life != life {
