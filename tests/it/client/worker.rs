@@ -311,15 +311,6 @@ async fn a_stopped_worker_finishes_gives_back_what_comes_late_and_says_bye() {
 }
 
 #[tokio::test]
-async fn a_worker_that_was_stopped_before_its_run_ends_at_once() {
-    let fake = Fake::bind().await;
-    let handler = |_| async { Ok::<_, Failure>("") };
-    let worker = builder(&fake).handle("k", handler).build().unwrap();
-    worker.stopper().stop(Duration::from_secs(3600));
-    assert_eq!(in_time(worker.run()).await.unwrap(), Stopped::Asked);
-}
-
-#[tokio::test]
 async fn a_stop_at_its_limit_ends_runs_and_gives_their_tasks_back() {
     let fake = Fake::bind().await;
     let (dropped, mut drops) = mpsc::channel::<()>(1);
