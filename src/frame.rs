@@ -15,7 +15,7 @@ use bytes::{BufMut, Bytes};
 mod decimal;
 mod malformed;
 
-pub use decimal::Decimal;
+pub use decimal::{Decimal, NotADecimal};
 pub use malformed::Malformed;
 
 /// Longest header line in bytes, its line feed included.

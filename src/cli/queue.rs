@@ -14,8 +14,9 @@ pub(super) struct Queue {
     /// The queue
     queue: String,
 
-    /// Policies to set, for good and at once: order=fcfs, route=hash|modulo|weighted-random,
-    /// spill=DURATION|none
+    /// Policies to set, for good and at once: order=fcfs|sjf|priority|deadline, aging=, alpha=,
+    /// route=hash|modulo|weighted-random, spill=DURATION|none, weight=, limit=N|none,
+    /// key-limit=N|none, rate=PER-SECOND|none, paused=yes|no
     #[arg(value_name = "POLICY=VALUE", value_parser = policy)]
     policies: Vec<(String, String)>,
 

@@ -37,6 +37,7 @@ pub(super) fn table(queues: &[Value]) -> Table {
         "ORDER",
         "ROUTE",
         ">SPILL",
+        "BOUNDS",
         ">READY",
         ">SCHEDULED",
         ">LEASED",
@@ -59,6 +60,7 @@ pub(super) fn table(queues: &[Value]) -> Table {
             text(queue, "order"),
             text(queue, "route"),
             spill(queue),
+            bounds(queue),
             counted("ready", waiting),
             counted("scheduled", Tone::Plain),
             counted("leased", Tone::Busy),
@@ -76,6 +78,20 @@ fn spill(queue: &Value) -> Cell {
         (None, Some(route)) if route == "hash" => "none".into(),
         (None, _) => "-".into(),
     }
+}
+
+/// What keeps tasks from being begun though workers are free.
+fn bounds(queue: &Value) -> Cell {
+    if queue.get("paused").and_then(Value::as_bool).unwrap_or_default() {
+        return Cell("paused".into(), Tone::Bad);
+    }
+    let bounds = [("limit", "limit"), ("key_limit", "key-limit"), ("rate", "rate")];
+    let given = bounds.iter().filter_map(|(member, name)| {
+        let bound = queue.get(member).filter(|bound| !bound.is_null())?;
+        Some(format!("{name}={bound}"))
+    });
+    let given: Vec<String> = given.collect();
+    if given.is_empty() { "-".into() } else { given.join(" ").into() }
 }
 
 fn kinds(queue: &Value, unroutable: bool) -> Cell {

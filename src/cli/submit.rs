@@ -15,6 +15,7 @@ use super::submit_lines::submit_lines;
 use super::values::{self, Limit};
 use super::watch::show_end;
 use crate::client::{Client, Submission, Submitted};
+use crate::frame::Decimal;
 
 /// Hands in tasks and prints their ids, or with --wait their results.
 #[derive(Debug, Args)]
@@ -92,6 +93,22 @@ struct Options {
     /// Keep the result so long [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     result_ttl: Option<Duration>,
+
+    /// In a queue ordered by priority: the highest comes first
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["weight", "resource"])]
+    priority: Option<Decimal>,
+
+    /// In a queue ordered by priority, without --priority: it is weight * time / resource [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    weight: Option<Decimal>,
+
+    /// How long it will take [default: what is measured of its kind]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    time: Option<Duration>,
+
+    /// See --weight [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    resource: Option<Decimal>,
 
     /// Text for tracing, handed on to the worker
     #[arg(long, value_name = "TEXT")]
@@ -182,6 +199,10 @@ impl Options {
         let some = set(some, self.unique, Submission::unique);
         let some = set(some, self.unique_for, Submission::unique_for);
         let some = set(some, self.result_ttl, Submission::result_ttl);
+        let some = set(some, self.priority, Submission::priority);
+        let some = set(some, self.weight, Submission::weight);
+        let some = set(some, self.time, Submission::time);
+        let some = set(some, self.resource, Submission::resource);
         set(some, self.trace, Submission::trace)
     }
 }

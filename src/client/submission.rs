@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::error::Error;
+use crate::frame::Decimal;
 use crate::message::{Code, Refusal, Start};
 use crate::protocol::{self, Attempts};
 
@@ -43,6 +44,10 @@ pub struct Submission {
     backoff_ms: Option<u64>,
     unique_for_ms: Option<u64>,
     result_ttl_ms: Option<u64>,
+    priority: Option<Decimal>,
+    weight: Option<Decimal>,
+    time_ms: Option<u64>,
+    resource: Option<Decimal>,
 }
 
 impl Submission {
@@ -63,6 +68,10 @@ impl Submission {
             backoff_ms: None,
             unique_for_ms: None,
             result_ttl_ms: None,
+            priority: None,
+            weight: None,
+            time_ms: None,
+            resource: None,
         }
     }
 
@@ -153,6 +162,31 @@ impl Submission {
         self
     }
 
+    /// In a queue ordered by priority the highest comes first: 0 to 10⁹.
+    pub fn priority(mut self, priority: impl Into<Decimal>) -> Self {
+        self.priority = Some(priority.into());
+        self
+    }
+
+    /// In a queue ordered by priority, a task that has none given counts as weight × time ÷ resource.
+    /// The weight: 0 to 10⁹, 1 by default.
+    pub fn weight(mut self, weight: impl Into<Decimal>) -> Self {
+        self.weight = Some(weight.into());
+        self
+    }
+
+    /// How long it will take; what is measured of its kind by default.
+    pub fn time(mut self, time: Duration) -> Self {
+        self.time_ms = Some(ms(time));
+        self
+    }
+
+    /// The resource of [`Submission::weight`]'s formula: 0.001 to 10⁹, 1 by default.
+    pub fn resource(mut self, resource: impl Into<Decimal>) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
     /// A text for tracing that the worker gets to see, 1 to 256 bytes.
     pub fn trace(mut self, trace: impl Into<Cow<'static, str>>) -> Self {
         self.trace = Some(trace.into());
@@ -184,6 +218,10 @@ impl Submission {
             unique: self.unique.as_deref(),
             unique_for_ms: self.unique_for_ms,
             result_ttl_ms: self.result_ttl_ms,
+            priority: self.priority,
+            weight: self.weight,
+            time_ms: self.time_ms,
+            resource: self.resource,
             watch,
             trace: self.trace.as_deref(),
             payload: &self.payload,

@@ -1,6 +1,7 @@
 //! Decimals of the text format: exact in thousandths.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A number with up to three decimals that is not negative, as in `1`, `0.5`, `12.125`; kept in
 /// thousandths, so that sums are exact and what is printed reads back as the same.
@@ -60,6 +61,32 @@ impl Decimal {
         Some(Self(thousandths))
     }
 }
+
+impl From<u32> for Decimal {
+    fn from(number: u32) -> Self {
+        Self::whole(number.into())
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = NotADecimal;
+
+    fn from_str(text: &str) -> Result<Self, NotADecimal> {
+        Self::parse(text).ok_or(NotADecimal)
+    }
+}
+
+/// The text is no plain decimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotADecimal;
+
+impl fmt::Display for NotADecimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("give a number that is not negative, with up to three decimals, like 1 or 0.5")
+    }
+}
+
+impl std::error::Error for NotADecimal {}
 
 impl fmt::Display for Decimal {
     /// The shortest text that [`Decimal::parse`] reads back as the same number.

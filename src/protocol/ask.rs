@@ -5,7 +5,7 @@
 
 use bytes::BufMut;
 
-use crate::frame::{HEADER_MAX, Writer};
+use crate::frame::{Decimal, HEADER_MAX, Writer};
 use crate::message::{Code, Fail, Hello, Refusal, Request, Retry, Role, Start, Submit, TaskFilter};
 use crate::protocol::TEXT_MAX;
 use crate::task::{Attempt, TaskId, is_name};
@@ -37,6 +37,14 @@ pub struct Submission<'a> {
     pub unique_for_ms: Option<u64>,
     /// How long the result is kept, in milliseconds.
     pub result_ttl_ms: Option<u64>,
+    /// Under the order `priority`: the highest first.
+    pub priority: Option<Decimal>,
+    /// Under the order `priority`: without one, weight × time ÷ resource.
+    pub weight: Option<Decimal>,
+    /// How long it will take, in milliseconds.
+    pub time_ms: Option<u64>,
+    /// See `weight`.
+    pub resource: Option<Decimal>,
     /// Whether RESULT is pushed to the submitter at the end.
     pub watch: bool,
     /// Free text for tracing, handed on to the worker.
@@ -70,6 +78,10 @@ impl<'a> Submission<'a> {
             unique: None,
             unique_for_ms: None,
             result_ttl_ms: None,
+            priority: None,
+            weight: None,
+            time_ms: None,
+            resource: None,
             watch: false,
             trace: None,
             payload,
@@ -110,10 +122,18 @@ impl<'a> Submission<'a> {
             ("backoff", self.backoff_ms),
             ("unique-for", self.unique_for_ms),
             ("result-ttl", self.result_ttl_ms),
+            ("time", self.time_ms),
         ];
         for (name, number) in numbers {
             if let Some(number) = number {
                 line = line.option_number(name, number);
+            }
+        }
+        let decimals =
+            [("priority", self.priority), ("weight", self.weight), ("resource", self.resource)];
+        for (name, decimal) in decimals {
+            if let Some(decimal) = decimal {
+                line = line.option(name, &decimal.to_string());
             }
         }
         for (name, text) in texts {
