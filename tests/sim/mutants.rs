@@ -176,3 +176,39 @@ fn swap_lines(text: &str) -> String {
     }
     lines.join("\n")
 }
+
+/// The mutants, and the invariants by which each may be caught.
+const CAUGHT: [(Mutant, &[&str]); 19] = [
+    (Mutant::AckBeforeApply, &["I29"]),
+    (Mutant::DeliverBeforeCommit, &["I02", "I08"]),
+    (Mutant::TornBatch, &["I29"]),
+    (Mutant::LostTask, &["I29"]),
+    (Mutant::LostResults, &["I14", "I29"]),
+    (Mutant::SecondResult, &["I10"]),
+    (Mutant::ForgedResult, &["I13"]),
+    (Mutant::InventedTask, &["I03"]),
+    (Mutant::SkippedAttempt, &["I09"]),
+    (Mutant::Resurrection, &["I18"]),
+    (Mutant::Vanishing, &["I01"]),
+    (Mutant::MoreSlots, &["I06"]),
+    (Mutant::AnyKind, &["I07"]),
+    (Mutant::HastyClock, &["I20"]),
+    (Mutant::DeafToTime, &["Q01"]),
+    (Mutant::ForgedTask, &["I08"]),
+    (Mutant::SpoiltPayload, &["I22"]),
+    (Mutant::LostPushes, &["Q04"]),
+    (Mutant::SwappedReplies, &["R", "I02"]),
+];
+
+/// Seeds within which a mutant must be caught.
+const SEEDS: u64 = 100;
+
+#[test]
+fn every_mutant_is_caught_by_name() {
+    for (mutant, names) in CAUGHT {
+        let mut broken = (0..SEEDS).filter_map(|seed| crate::run(seed, Some(mutant)).1);
+        let text = broken.next().unwrap_or_else(|| panic!("{mutant:?} is not caught"));
+        let named = names.iter().any(|name| text.starts_with(&format!("{name}: ")));
+        assert!(named, "{mutant:?} is caught as {text}");
+    }
+}

@@ -14,7 +14,7 @@ use crate::net::{Actor, Errand, Fault, Happening, Net, Way, note};
 use crate::peers::Talk;
 use crate::peers::client::Client;
 use crate::peers::worker::Worker;
-use crate::scheduler::{Fate, Scheduler, recover};
+use crate::scheduler::{Fate, Interrupted, Scheduler, recover};
 use crate::store::Disk;
 use crate::workload::Plan;
 
@@ -233,20 +233,25 @@ impl World {
         let mono_us = *net.dice.pick(&[0, 1_000_000, 1 << 40]);
         let now = Now { mono_us, wall_ms: net.wall_ms() };
         let seed = net.dice.bits();
+        let settings = net.plan.settings;
         if !net.healed && net.dice.per_mille(net.plan.scheduler.in_recovery) {
             net.mark("crash during recovery");
             let records = net.dice.index(40);
-            drop(recover(net, &mut self.disk, now, seed, records));
+            let mut disk = Interrupted { disk: &mut self.disk, records };
+            drop(recover(settings, &mut disk, now, seed));
             let us = net.dice.spread(1_000..=20_000_000);
             return net.after(us, Happening::Start);
         }
         self.audit.found(net, self.lives, &self.disk.rows);
-        let whole = usize::MAX;
-        let mut engine = recover(net, &mut self.disk, now, seed, whole).expect("all of it");
+        let read = |disk: &mut Disk| {
+            let engine = recover(settings, disk, now, seed);
+            engine.unwrap_or_else(|error| panic!("I30: what was written is not read: {error}"))
+        };
+        let mut engine = read(&mut self.disk);
         engine.core().check();
         self.audit.compare(engine.core_mut(), now, "recovered");
         self.disk.order.reverse();
-        let mut again = recover(net, &mut self.disk, now, seed, whole).expect("all of it");
+        let mut again = read(&mut self.disk);
         let equal = tasks(&mut engine, now) == tasks(&mut again, now);
         assert!(equal, "I30: two recoveries of the same rows differ");
         let mut scheduler = Scheduler::new(self.lives, engine, net, now);

@@ -89,6 +89,7 @@ impl Auditor {
                 self.on_acknowledged(net, *wanted, *attempt);
             }
             Asked::Plain => require!("R", id.is_none(), "a plain OK names {id:?}"),
+            Asked::Wrong(code) => violated!("R", "OK to what is {code:?}: {accepted:?}"),
             Asked::Json | Asked::Look => {
                 let json = accepted.payload().map(|json| serde_json::from_slice(&json));
                 let read = matches!(json, None | Some(Ok(serde_json::Value::Object(_))));
@@ -232,6 +233,11 @@ impl Auditor {
             }
             (Asked::Answer { id, attempt }, Code::Stale) => self.on_stale(net, peer, *id, *attempt),
             (Asked::Look, Code::UnknownQueue | Code::UnknownWorker) => {}
+            (Asked::Wrong(expected), code) if *expected == code => {}
+            (Asked::Plain, Code::Forbidden) => {
+                let role = self.conn(peer).hello.role;
+                require!("R", role != Role::Worker, "a worker is refused: {rejected:?}");
+            }
             (asked, code) => match asked {
                 Asked::Get { id, .. } | Asked::Watch { id, .. } | Asked::Cancel { id, .. }
                     if code == Code::UnknownTask && !self.tasks.contains_key(id) => {}

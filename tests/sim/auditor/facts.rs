@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ganger::core::{Event, Peer};
-use ganger::message::{Hello, Request, Retry, Role, Submit};
+use ganger::message::{Code, Hello, Request, Retry, Role, Severity, Submit};
 use ganger::task::{Attempt, SessionId, TaskId};
 
 use super::Auditor;
@@ -101,6 +101,8 @@ pub(super) enum Asked {
     Json,
     /// OK, or that there is no such thing.
     Look,
+    /// ERR with this code.
+    Wrong(Code),
 }
 
 /// What a worker answered for a lease.
@@ -138,9 +140,12 @@ impl Auditor {
                 self.on_request(net, *peer, request);
             }
             Event::Refused { peer, refusal } => {
-                note!(net, "refused: {}.{} {refusal:?}", peer.index, peer.serial);
-                if refusal.code.severity() == ganger::message::Severity::Close {
-                    self.on_left(net, *peer, false);
+                note!(net, "wrong from {}.{}: {}", peer.index, peer.serial, refusal.text);
+                if let Some(conn) = self.conns.get_mut(peer).filter(|conn| !conn.closing) {
+                    conn.asked.push_back(Asked::Wrong(refusal.code));
+                    if refusal.code.severity() == Severity::Close {
+                        self.on_left(net, *peer, false);
+                    }
                 }
             }
             Event::Oversized { peer, id, attempt } => {

@@ -1,6 +1,8 @@
 //! Simulated workers: honest ones, slow and silent ones, ones that die of a task or lose their
 //! connection, come back as who they were or as somebody new, and answer late or twice.
 
+mod whims;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
@@ -421,5 +423,3 @@ impl Worker {
         net.send(end.link, Way::Up, frame.as_bytes());
     }
 }
-
-mod whims;
