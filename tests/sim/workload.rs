@@ -191,7 +191,8 @@ struct Pace {
 impl Pace {
     /// An interval that comes up to so many times in a run, for so many runs in a thousand.
     fn every(self, dice: &mut Dice, runs: u32, most: u64) -> Option<u64> {
-        dice.per_mille(runs).then(|| self.run_us / dice.within(1..=most) + 1)
+        let least_us = 5 * self.unit_us;
+        dice.per_mille(runs).then(|| (self.run_us / dice.within(1..=most)).max(least_us))
     }
 }
 

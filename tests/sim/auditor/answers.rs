@@ -84,7 +84,7 @@ impl Auditor {
                 let ready = self.stood(*wanted, *from, |state| state == State::Ready);
                 require!("I18", ready, "task {wanted} has not come back, as was said");
             }
-            Asked::Answer { id: wanted, attempt } => {
+            Asked::Answer { id: wanted, attempt, .. } => {
                 require!("R", id == Some(*wanted), "{wanted} is answered with {id:?}");
                 self.on_acknowledged(net, *wanted, *attempt);
             }
@@ -231,7 +231,9 @@ impl Auditor {
             (Asked::Retry { id, .. }, Code::Conflict) => {
                 require!("I04", self.task(*id).unique().is_some(), "RETRY {id} conflicts");
             }
-            (Asked::Answer { id, attempt }, Code::Stale) => self.on_stale(net, peer, *id, *attempt),
+            (Asked::Answer { id, attempt, from }, Code::Stale) => {
+                self.on_stale(net, peer, (*id, *attempt), *from);
+            }
             (Asked::Look, Code::UnknownQueue | Code::UnknownWorker) => {}
             (Asked::Wrong(expected), code) if *expected == code => {}
             (Asked::Plain, Code::Forbidden) => {
@@ -261,17 +263,20 @@ impl Auditor {
         require!("I14", over, "task {id} is said to be expired: {:?} since {from}", task.row);
     }
 
-    /// An answer is stale: its session does not hold the lease, and no result bears the attempt.
-    fn on_stale(&mut self, net: &Net, peer: Peer, id: TaskId, attempt: Attempt) {
+    /// An answer is stale: its session does not hold the lease, and no result bore the attempt.
+    fn on_stale(&mut self, net: &Net, peer: Peer, lease: (TaskId, Attempt), from: usize) {
         let session = self.conn(peer).session;
+        let (id, attempt) = lease;
         let Some(task) = self.tasks.get(&id) else { return };
         if let Row::Leased { session: holder, .. } = task.row {
             let holds = session == Some(holder) && task.attempt == attempt;
             require!("I11", !holds, "lease {attempt} of task {id} is its, and called stale");
         }
         if let Row::Done { until_ms } = task.row {
+            let was = from.checked_sub(1).and_then(|last| task.steps.get(last));
+            let done = was.is_some_and(|(state, _)| *state == State::Done);
             let kept = until_ms > self.latest_ms.max(net.wall_ms());
-            let its = kept && task.attempt == attempt;
+            let its = done && kept && task.attempt == attempt;
             require!("I14", !its, "the result of lease {attempt} of task {id} is called stale");
         }
     }

@@ -93,10 +93,7 @@ pub(super) enum Asked {
         id: TaskId,
         from: usize,
     },
-    Answer {
-        id: TaskId,
-        attempt: Attempt,
-    },
+    Answer { id: TaskId, attempt: Attempt, from: usize },
     Plain,
     Json,
     /// OK, or that there is no such thing.
@@ -222,7 +219,7 @@ impl Auditor {
         let session = self.session_of(peer);
         let mut answer = |id: TaskId, attempt: Attempt, what: What| {
             self.say(id, attempt, Said { session, what });
-            Some(Asked::Answer { id, attempt })
+            Some(Asked::Answer { id, attempt, from: self.steps(id) })
         };
         let asked = match request {
             Request::Submit(submit) => {
