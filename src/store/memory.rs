@@ -13,7 +13,11 @@ use crate::record::{Batch, Record, Write};
 use crate::task::TaskId;
 
 /// Results that one call of [`Store::sweep`] forgets at most.
-const SWEEP: usize = 4096;
+const SWEEP: usize = 1 << 14;
+
+/// Results that are forgotten at most when one comes: under load this keeps up where sweeps, once a
+/// second, would not.
+const TRIM: usize = 2;
 
 /// Results that end within so many milliseconds of each other (2 to this power) are swept together.
 const SPAN_BITS: u32 = 12;
@@ -74,7 +78,7 @@ impl Store for Memory {
     fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error> {
         let mut kept = self.kept()?;
         kept.wall_ms = wall_ms;
-        Ok(kept.results.sweep(wall_ms))
+        Ok(kept.results.trim(wall_ms, SWEEP))
     }
 
     fn status(&mut self) -> Result<Status, Error> {
@@ -133,6 +137,7 @@ impl Kept {
                 self.tasks.remove(&id);
                 if until_ms > 0 {
                     self.results.insert(id, until_ms, bytes(frame));
+                    self.results.trim(self.wall_ms, TRIM);
                 }
             }
             Write::Bury { id, line, frame } => {
@@ -201,9 +206,10 @@ impl Results {
         (*until_ms > wall_ms).then_some(frame)
     }
 
-    /// Forgets what is over and, the oldest first, what is beyond the cap. True if more is to do.
-    fn sweep(&mut self, wall_ms: u64) -> bool {
-        for _ in 0..SWEEP {
+    /// Forgets what is over and, the oldest first, what is beyond the cap; so many steps at most.
+    /// True if there is more to do.
+    fn trim(&mut self, wall_ms: u64, steps: usize) -> bool {
+        for _ in 0..steps {
             if self.bytes > self.cap {
                 self.drop_oldest();
             } else if !self.drop_over(wall_ms) {

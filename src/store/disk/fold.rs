@@ -13,13 +13,17 @@ use super::results::Results;
 use super::tail::{Due, Tail, line, line_key};
 use crate::record::Write;
 
-/// Folds rows of at least so many bytes, or all there are.
+/// Rows of results that a fold removes at most: more than it adds, as long as payloads are not large.
+const TRIM: usize = 16;
+
+/// Folds rows of at least so many bytes, or all there are. Results that are over at `wall_ms` go.
 pub(super) fn fold(
     transaction: &WriteTransaction,
     log: &mut Opened<'_, &'static [u8], &'static [u8]>,
     meta: &mut Meta,
     tail: &mut Tail,
     results: &mut Results,
+    wall_ms: u64,
     bytes: u64,
 ) -> Result<(), Fault> {
     let rows = tail.oldest(bytes);
@@ -38,7 +42,10 @@ pub(super) fn fold(
         meta.wall_ms = read.wall_ms;
         changes.add(&read, row.first, tail)?;
     }
-    changes.apply(transaction, meta, results)?;
+    results.add(transaction, meta, std::mem::take(&mut changes.ended), wall_ms)?;
+    // Under load this keeps up where sweeps, once a second, would not.
+    results.trim(transaction, meta, wall_ms, TRIM)?;
+    changes.apply(transaction, meta)?;
     drop(values);
     for row in &rows {
         log.remove(key(row.seq).as_slice())?;
@@ -131,12 +138,7 @@ impl<'v> Changes<'v> {
         }
     }
 
-    fn apply(
-        mut self,
-        transaction: &WriteTransaction,
-        meta: &mut Meta,
-        results: &mut Results,
-    ) -> Result<(), Fault> {
+    fn apply(mut self, transaction: &WriteTransaction, meta: &mut Meta) -> Result<(), Fault> {
         for (name, rows) in [(Table::Tasks, &mut self.tasks), (Table::State, &mut self.state)] {
             if rows.is_empty() {
                 continue;
@@ -164,6 +166,6 @@ impl<'v> Changes<'v> {
                 }
             }
         }
-        results.add(transaction, meta, self.ended)
+        Ok(())
     }
 }

@@ -181,6 +181,14 @@ impl Home {
     }
 }
 
+impl Drop for Home {
+    /// Closing is not enough: a process that is just being started has a copy of the open
+    /// directory until it runs its own program, and with it the lock.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
+}
+
 impl Marker {
     fn text(self) -> String {
         let mut line = Vec::new();
@@ -234,4 +242,20 @@ fn make(dir: &Path) -> io::Result<()> {
 
 fn unusable(path: &Path, error: &io::Error) -> Error {
     Error::Unavailable(format!("{}: {error}; {}", path.display(), advice(error.kind())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_free_when_it_is_left_whoever_else_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::enter(dir.path()).unwrap();
+        let inherited = home.lock.try_clone().unwrap();
+        assert!(Home::enter(dir.path()).is_err());
+        drop(home);
+        assert!(Home::enter(dir.path()).is_ok());
+        drop(inherited);
+    }
 }

@@ -24,8 +24,8 @@ pub(super) struct Meta {
     pub(super) last: u64,
     /// Wall time of the turn then, in Unix milliseconds.
     pub(super) wall_ms: u64,
-    /// The number of the next row of results.
-    pub(super) next_results: u64,
+    /// The number of the newest row of results.
+    pub(super) results: u64,
     sums: [Sum; COUNTED.len()],
 }
 
@@ -104,7 +104,7 @@ impl Meta {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.store.to_le_bytes());
         out.extend_from_slice(&self.chain.to_le_bytes());
-        for number in [self.folded, self.last, self.wall_ms, self.next_results] {
+        for number in [self.folded, self.last, self.wall_ms, self.results] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for Sum { rows, sum } in self.sums {
@@ -117,12 +117,12 @@ impl Meta {
         let store = from.array().map(u128::from_le_bytes)?;
         let chain = from.u32()?;
         let (folded, last, wall_ms) = (from.u64()?, from.u64()?, from.u64()?);
-        let next_results = from.u64()?;
+        let results = from.u64()?;
         let mut sums = [Sum::default(); COUNTED.len()];
         for sum in &mut sums {
             *sum = Sum { rows: from.u64()?, sum: from.u64()? };
         }
-        let meta = Self { store, folded, chain, last, wall_ms, next_results, sums };
+        let meta = Self { store, folded, chain, last, wall_ms, results, sums };
         from.0.is_empty().then_some(meta)
     }
 }

@@ -27,7 +27,7 @@ mod sorted;
 mod tail;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use redb::StorageBackend;
@@ -47,10 +47,8 @@ pub struct Disk {
     opened: Option<Opened>,
     /// What errors name.
     place: String,
-    /// The database's file, if it is one.
-    file: Option<PathBuf>,
-    /// Keeps other processes away; released last.
-    _home: Option<Home>,
+    /// The directory, if it is in one; keeps other processes away until it is dropped, last.
+    home: Option<Home>,
 }
 
 /// When the log is folded.
@@ -119,7 +117,7 @@ impl Disk {
             home.accept_repair()?;
         }
         let place = home.dir().display().to_string();
-        Ok(Self { opened: Some(opened), place, file: Some(path), _home: Some(home) })
+        Ok(Self { opened: Some(opened), place, home: Some(home) })
     }
 
     /// Opens a store over other storage than a file, which must hold the store with that number, or
@@ -139,7 +137,7 @@ impl Disk {
         let place = "storage".to_owned();
         let opened = catch(|| Opened::open(backend, store, begin, options, pace));
         let opened = Some(opened.map_err(|fault| fault.at(&place))?);
-        Ok(Self { opened, place, file: None, _home: None })
+        Ok(Self { opened, place, home: None })
     }
 
     /// Does something with the database. After a fault or a panic it is not used again.
@@ -187,8 +185,15 @@ impl Store for Disk {
     }
 
     fn status(&mut self) -> Result<Status, Error> {
-        let file = self.file.as_ref().and_then(|path| path.metadata().ok());
-        self.with(|opened| Ok(opened.status(file.map(|file| file.len()))))
+        let (mut bytes, mut pressure) = (None, false);
+        if let Some(home) = &self.home {
+            bytes = home.database_path().metadata().ok().map(|file| file.len());
+            pressure = mounts::is_nearly_full(home.dir());
+        }
+        self.with(|opened| {
+            let (held, result_bytes) = opened.bytes();
+            Ok(Status { pressure, bytes: bytes.unwrap_or(held), result_bytes })
+        })
     }
 
     fn close(&mut self) -> Result<(), Error> {

@@ -21,11 +21,14 @@ use super::results::Results;
 use super::tail::Tail;
 use super::{Pace, fold};
 use crate::record::{Batch, Write};
-use crate::store::{Loaded, Options, Status};
+use crate::store::{Loaded, Options};
 use crate::task::TaskId;
 
 /// Bytes of pages that the database keeps in memory. The operating system keeps the rest.
 const CACHE: usize = 16 << 20;
+
+/// Rows of results that one sweep removes at most.
+const SWEEP: usize = 64;
 
 /// The open database, and what must be known of it.
 pub(super) struct Opened {
@@ -139,7 +142,8 @@ impl Opened {
             if self.tail.bytes() > self.pace.tail {
                 let bytes = self.pace.fold.max(2 * self.row.len() as u64);
                 let (meta, tail, results) = (&mut self.meta, &mut self.tail, &mut self.results);
-                fold::fold(&transaction, &mut log, meta, tail, results, bytes)?;
+                let wall_ms = self.wall_ms;
+                fold::fold(&transaction, &mut log, meta, tail, results, wall_ms, bytes)?;
             }
         }
         transaction.commit()?;
@@ -168,23 +172,20 @@ impl Opened {
 
     pub(super) fn sweep(&mut self, wall_ms: u64) -> Result<bool, Fault> {
         self.wall_ms = wall_ms;
-        let (rows, more) = self.results.due(wall_ms);
-        if !rows.is_empty() {
-            let transaction = begin(&self.db)?;
-            self.results.remove(&transaction, &mut self.meta, &rows)?;
-            self.meta.write(&transaction)?;
-            transaction.commit()?;
+        if !self.results.is_due(wall_ms) {
+            return Ok(false);
         }
+        let transaction = begin(&self.db)?;
+        let more = self.results.trim(&transaction, &mut self.meta, wall_ms, SWEEP)?;
+        self.meta.write(&transaction)?;
+        transaction.commit()?;
         Ok(more)
     }
-}
 
-impl Opened {
-    /// How it is; `file` is the length of the file if there is one.
-    pub(super) fn status(&self, file: Option<u64>) -> Status {
-        let result_bytes = self.results.bytes();
-        let bytes = file.unwrap_or(self.tail.bytes() + result_bytes);
-        Status { pressure: false, bytes, result_bytes }
+    /// About the bytes that it holds, and those of results among them.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        let results = self.results.bytes();
+        (self.tail.bytes() + results, results)
     }
 }
 

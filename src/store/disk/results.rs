@@ -22,9 +22,6 @@ use super::packed::{Ended, Packed, cut, pack};
 /// Bytes below which a row takes in more frames, rather than a further row being begun.
 const SMALL: u32 = 64 << 10;
 
-/// Rows that one sweep removes at most.
-const SWEEP: usize = 64;
-
 /// What the rows of results hold, in memory: about two bytes a result.
 #[derive(Debug, Default)]
 pub(super) struct Results {
@@ -76,20 +73,20 @@ impl Results {
         self.bytes
     }
 
-    /// Puts results into rows.
+    /// Puts results into rows, except those that are over at a time.
     pub(super) fn add(
         &mut self,
         transaction: &WriteTransaction,
         meta: &mut Meta,
         mut ended: Vec<Ended<'_>>,
+        wall_ms: u64,
     ) -> Result<(), Fault> {
-        let wall_ms = meta.wall_ms;
         ended.retain(|ended| ended.until_ms > wall_ms);
         let class = |ended: &Ended<'_>| class(ended.until_ms - wall_ms);
         ended.sort_by_key(|ended| (class(ended), ended.id));
         for alike in ended.chunk_by(|a, b| class(a) == class(b)) {
             if let Some(first) = alike.first() {
-                self.add_class(transaction, meta, class(first), alike)?;
+                self.add_class(transaction, meta, class(first), alike, wall_ms)?;
             }
         }
         Ok(())
@@ -103,6 +100,7 @@ impl Results {
         meta: &mut Meta,
         class: u8,
         ended: &[Ended<'_>],
+        wall_ms: u64,
     ) -> Result<(), Fault> {
         let mut table = transaction.open_table(Table::Results.rows())?;
         let newest = self.rows.iter().rev().find(|(_, entry)| entry.class == class);
@@ -114,7 +112,7 @@ impl Results {
         let mut all: Vec<Ended<'_>> = Vec::new();
         if let Some((at, old)) = small.zip(old.as_ref()) {
             let kept = self.unpack(at, old)?.all();
-            all.extend(kept.filter(|old| old.until_ms > meta.wall_ms));
+            all.extend(kept.filter(|old| old.until_ms > wall_ms));
         }
         all.extend_from_slice(ended);
         // Stable: of several about one task the last one given comes last, and stays.
@@ -123,8 +121,8 @@ impl Results {
         let mut value = Vec::new();
         for some in cut(&all) {
             let at = next.take().unwrap_or_else(|| {
-                meta.next_results += 1;
-                meta.next_results
+                meta.results += 1;
+                meta.results
             });
             let entry = Entry::of(at, class, &some, &mut value);
             table.insert(key(at).as_slice(), value.as_slice())?;
@@ -160,9 +158,28 @@ impl Results {
         Ok(None)
     }
 
-    /// The rows to remove at a time: those that are over, and the oldest beyond the cap. True if
+    /// Removes rows that are over at a time, and the oldest beyond the cap, so many at most. True if
     /// there are more.
-    pub(super) fn due(&self, wall_ms: u64) -> (Vec<u64>, bool) {
+    pub(super) fn trim(
+        &mut self,
+        transaction: &WriteTransaction,
+        meta: &mut Meta,
+        wall_ms: u64,
+        most: usize,
+    ) -> Result<bool, Fault> {
+        let (rows, more) = self.due(wall_ms, most);
+        if !rows.is_empty() {
+            self.remove(transaction, meta, &rows)?;
+        }
+        Ok(more)
+    }
+
+    /// Whether there is something to [`Results::trim`].
+    pub(super) fn is_due(&self, wall_ms: u64) -> bool {
+        !self.due(wall_ms, 1).0.is_empty()
+    }
+
+    fn due(&self, wall_ms: u64, most: usize) -> (Vec<u64>, bool) {
         let mut bytes = self.bytes;
         let mut due = |entry: &Entry| {
             let due = entry.until_ms <= wall_ms || bytes > self.cap;
@@ -170,11 +187,10 @@ impl Results {
             due
         };
         let mut due = self.rows.iter().filter(|(_, entry)| due(entry)).map(|(&at, _)| at);
-        (due.by_ref().take(SWEEP).collect(), due.next().is_some())
+        (due.by_ref().take(most).collect(), due.next().is_some())
     }
 
-    /// Removes rows.
-    pub(super) fn remove(
+    fn remove(
         &mut self,
         transaction: &WriteTransaction,
         meta: &mut Meta,

@@ -32,6 +32,14 @@ fn disk_with_a_short_tail_conforms() {
     conforms(Pace { tail: 3 << 10, fold: 1 });
 }
 
+#[test]
+fn disk_keeps_results_within_the_cap_and_their_time_without_being_swept() {
+    let options = Options { result_cap: RESULT_CAP, ..Options::default() };
+    let pace = Pace { tail: 64 << 10, fold: 1 };
+    let mut disk = Disk::over(Storage::default(), 1, true, &options, pace).unwrap();
+    conformance::results_are_bounded_by_commits(&mut disk);
+}
+
 fn conforms(pace: Pace) {
     conformance::exercise(|| {
         let (storage, mut begin) = (Storage::default(), true);

@@ -11,3 +11,8 @@ fn memory_conforms() {
         Box::new(move || Box::new(memory.reopen()))
     });
 }
+
+#[test]
+fn memory_keeps_results_within_the_cap_and_their_time_without_being_swept() {
+    conformance::results_are_bounded_by_commits(&mut Memory::new(RESULT_CAP));
+}
