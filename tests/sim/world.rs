@@ -91,15 +91,22 @@ impl World {
             self.step();
         }
         note!(self.net, "drained after {} steps: {}", self.steps, self.audit.tally());
+        if !self.is_drained() {
+            self.note_who_waits();
+        }
         self.audit.settled(&self.net);
         self.desert();
     }
 
     fn is_drained(&self) -> bool {
         let quiet = self.scheduler.as_ref().is_some_and(Scheduler::is_quiet);
-        quiet
-            && self.audit.unfinished(self.net.wall_ms()).is_empty()
-            && self.audit.everybody_is_answered()
+        quiet && self.audit.unfinished(&self.net).is_empty() && self.audit.everybody_is_answered()
+    }
+
+    fn note_who_waits(&mut self) {
+        let Some(scheduler) = &mut self.scheduler else { return };
+        let now = scheduler.now(&self.net);
+        note!(self.net, "{}", picture::who_waits(scheduler.core_mut(), now));
     }
 
     fn heal(&mut self) {
@@ -208,7 +215,7 @@ impl World {
         let Some(scheduler) = self.scheduler.as_mut().filter(|its| its.is_quiet()) else { return };
         if self.net.dice.per_mille(15) {
             let now = scheduler.now(&self.net);
-            self.audit.compare(scheduler.core_mut(), now, "live");
+            self.audit.compare(&self.net, scheduler.core_mut(), now, "live");
         }
     }
 
@@ -249,7 +256,7 @@ impl World {
         };
         let mut engine = read(&mut self.disk);
         engine.core().check();
-        self.audit.compare(engine.core_mut(), now, "recovered");
+        self.audit.compare(net, engine.core_mut(), now, "recovered");
         self.disk.order.reverse();
         let mut again = read(&mut self.disk);
         let equal = tasks(&mut engine, now) == tasks(&mut again, now);
@@ -372,6 +379,7 @@ impl World {
                 net.hold_up(us);
                 if let Some(scheduler) = &mut self.scheduler {
                     scheduler.on_held_up(us);
+                    self.audit.held_up(net.now_us, us);
                 }
             }
         }

@@ -263,13 +263,16 @@ impl Auditor {
         require!("I14", over, "task {id} is said to be expired: {:?} since {from}", task.row);
     }
 
-    /// An answer is stale: its session does not hold the lease, and no result bore the attempt.
+    /// An answer is stale: when it came, its session did not hold the lease, nor did a result bear the
+    /// attempt. A lease that is given afterwards, to an answer that was a guess, is another matter.
     fn on_stale(&mut self, net: &Net, peer: Peer, lease: (TaskId, Attempt), from: usize) {
         let session = self.conn(peer).session;
         let (id, attempt) = lease;
         let Some(task) = self.tasks.get(&id) else { return };
         if let Row::Leased { session: holder, .. } = task.row {
-            let holds = session == Some(holder) && task.attempt == attempt;
+            let was = from.checked_sub(1).and_then(|last| task.steps.get(last));
+            let held = was == Some(&(State::Leased, attempt));
+            let holds = held && session == Some(holder) && task.attempt == attempt;
             require!("I11", !holds, "lease {attempt} of task {id} is its, and called stale");
         }
         if let Row::Done { until_ms } = task.row {

@@ -93,7 +93,11 @@ pub(super) enum Asked {
         id: TaskId,
         from: usize,
     },
-    Answer { id: TaskId, attempt: Attempt, from: usize },
+    Answer {
+        id: TaskId,
+        attempt: Attempt,
+        from: usize,
+    },
     Plain,
     Json,
     /// OK, or that there is no such thing.

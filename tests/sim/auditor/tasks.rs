@@ -9,6 +9,7 @@ use ganger::protocol::parse_submit;
 use ganger::record::{Batch, StateLine, Write, option};
 use ganger::task::{Attempt, SessionId, State, TaskId};
 
+use super::due::Due;
 use super::facts::Entry;
 use super::{Auditor, Window, require, violated};
 
@@ -38,7 +39,7 @@ pub(super) struct Task {
 #[derive(Debug, Clone)]
 pub(super) enum Row {
     Waiting {
-        due_ms: u64,
+        due: Due,
     },
     Leased {
         session: SessionId,
@@ -192,14 +193,14 @@ impl Auditor {
                 hold.and_then(|hold| hold_until(hold)).is_some_and(|ms| ms > window.wall_high);
             require!("I04", !held, "task {id} has a unique value that is still held: {hold:?}");
         }
-        let due_ms = match submit.start {
-            Start::Now => 0,
-            Start::Delay(ms) => id.wall_ms().saturating_add(ms),
-            Start::At(ms) => ms,
+        let due = match submit.start {
+            Start::Now => Due::Now,
+            Start::Delay(ms) => Due::after(ms, id.wall_ms().saturating_add(ms), window),
+            Start::At(ms) => Due::At { ms, since_us: window.from_us },
         };
         let mut task = Task {
             submit,
-            row: Row::Waiting { due_ms },
+            row: Row::Waiting { due },
             attempt: 0,
             used: 0,
             suspected: 0,
@@ -212,7 +213,7 @@ impl Auditor {
             endings: Vec::new(),
             answered: false,
         };
-        task.stand(Row::Waiting { due_ms });
+        task.stand(Row::Waiting { due });
         self.tasks.insert(id, task);
     }
 
@@ -238,8 +239,8 @@ impl Auditor {
                 let bound = task.submit.attempts.is_none_or(|attempts| line.used < attempts);
                 require!("I19", bound, "task {id} goes on after {} of its attempts", line.used);
                 require!("I19", line.suspected < 3, "task {id} goes on after its third crash");
-                let due_ms = if returned { 0 } else { line.at_ms };
-                task.stand(Row::Waiting { due_ms });
+                let due = if returned { Due::Now } else { Due::of(line, window) };
+                task.stand(Row::Waiting { due });
             }
             state => violated!("I18", "the state line of task {id} says {state}"),
         }
@@ -252,10 +253,13 @@ impl Auditor {
         require!("I19", line.used == task.used, "a lease of task {id} uses something");
         let told = (window.wall_low..=window.wall_high).contains(&at_ms);
         require!("I20", told, "task {id} is leased at {at_ms}, in a turn at {window:?}");
-        if let Row::Waiting { due_ms } = task.row {
-            // What was due once stays so when the clock is set back.
-            let seen_ms = at_ms.max(window.wall_high).max(window.due_ms);
-            require!("I20", seen_ms >= due_ms, "task {id} is leased at {at_ms}, due {due_ms}");
+        if let Row::Waiting { due } = task.row {
+            let is_due = self.may_be_due(due, window.to_us);
+            require!(
+                "I20",
+                is_due,
+                "task {id} is leased in a turn at {window:?}, and is due {due:?}"
+            );
         }
         if let Some(expires_ms) = task.expires_at_ms(id).filter(|_| attempt == 1) {
             let late = expires_ms <= at_ms && expires_ms <= window.due_ms;
@@ -319,7 +323,7 @@ impl Auditor {
         }
         let task = self.task_mut(id);
         (task.used, task.suspected, task.retried) = (0, 0, true);
-        task.stand(Row::Waiting { due_ms: 0 });
+        task.stand(Row::Waiting { due: Due::Now });
     }
 
     fn on_drop(&mut self, id: TaskId, window: Window) {
