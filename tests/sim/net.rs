@@ -377,8 +377,9 @@ impl Net {
     /// The scheduler's process is gone: every connection breaks.
     pub(crate) fn hang_up(&mut self) {
         self.listening = false;
+        // Also of those that their peers have given up: the next process names its own anew.
+        self.links.iter_mut().for_each(|link| link.peer = None);
         for link in self.live() {
-            self.links[link].peer = None;
             self.cut(link, Way::Up, true);
             if self.dice.per_mille(300) {
                 self.pipe(link, Way::Down).pieces.clear();

@@ -134,7 +134,8 @@ impl Auditor {
         let task = self.task(id);
         let lease = &task.leases[&task.attempt];
         let said = self.said.get(&(id, task.attempt)).into_iter().flatten();
-        let progress = said.filter_map(|said| match said.what {
+        let its = said.filter(|said| said.session == Some(lease.session));
+        let progress = its.filter_map(|said| match said.what {
             What::Progress(at_us) if at_us < window.from_us => Some(at_us),
             _ => None,
         });

@@ -35,7 +35,6 @@ use ganger::task::{Attempt, SessionId, State, TaskId};
 
 use crate::net::Net;
 use crate::store::Rows;
-use due::Due;
 use facts::{Conn, Said, Session};
 use tasks::{Row, Task};
 
@@ -228,8 +227,7 @@ impl Auditor {
     /// Tasks that have neither ended nor wait for a later time than this.
     pub(crate) fn unfinished(&self, net: &Net) -> Vec<TaskId> {
         let open = |task: &Task| match task.row {
-            Row::Waiting { due: Due::At { ms, .. } } if ms <= net.wall_ms() => true,
-            Row::Waiting { due } => self.may_be_due(due, net.now_us),
+            Row::Waiting { due } => self.must_be_due(due, net.now_us, net.wall_ms()),
             Row::Leased { .. } => true,
             _ => false,
         };

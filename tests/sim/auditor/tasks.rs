@@ -196,7 +196,7 @@ impl Auditor {
         let due = match submit.start {
             Start::Now => Due::Now,
             Start::Delay(ms) => Due::after(ms, id.wall_ms().saturating_add(ms), window),
-            Start::At(ms) => Due::At { ms, since_us: window.from_us },
+            Start::At(ms) => Due::at(ms, window),
         };
         let mut task = Task {
             submit,

@@ -361,6 +361,12 @@ impl Worker {
     }
 
     fn on_cancel(&mut self, net: &mut Net, lease: Lease) {
+        if !self.runs.contains_key(&lease) && !self.unanswered.contains_key(&lease) {
+            // Its TASK was lost with a connection.
+            net.mark("a CANCEL for a lease that its worker knows nothing of");
+            self.runs.insert(lease, Run { outcome: Outcome::Release(0) });
+            return self.finish(net, lease);
+        }
         let Some(run) = self.runs.get_mut(&lease) else { return };
         // Some stop at once, some go on to the end, silent ones never say anything.
         if self.healthy || (run.outcome != Outcome::Silence && net.dice.per_mille(600)) {
