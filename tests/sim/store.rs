@@ -139,8 +139,14 @@ impl Store for Disk {
         &mut self,
         each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Loaded, Error> {
+        let mut read = |record: Record<'_>| match record {
+            Record::Task { id, frame, .. } if self.mutant == Some(Mutant::ForgottenLines) => {
+                each(Record::Task { id, frame, line: None })
+            }
+            record => each(record),
+        };
         for group in self.order {
-            self.rows.each(group, each).map_err(Error::Corrupt)?;
+            self.rows.each(group, &mut read).map_err(Error::Corrupt)?;
         }
         Ok(Loaded { last: self.rows.last })
     }
