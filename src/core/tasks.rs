@@ -1,7 +1,6 @@
 //! The table of tasks that have not ended, and of the dead and cancelled ones that RETRY may want.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::core::event::{Now, Peer};
@@ -9,7 +8,7 @@ use crate::core::slots::Slots;
 use crate::message::Submit;
 use crate::message::request::{Slice, Start};
 use crate::record::StateLine;
-use crate::task::{Attempt, State, TaskId};
+use crate::task::{Attempt, IdState, State, TaskId};
 
 /// A task. A million of them wait in memory, so it is kept small: the texts stay in the record, and
 /// what most tasks do not have is in `more`.
@@ -299,7 +298,7 @@ impl Task {
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     slots: Slots<Task>,
-    by_id: HashMap<TaskId, u32, BuildHasherDefault<IdHasher>>,
+    by_id: HashMap<TaskId, u32, IdState>,
 }
 
 impl Tasks {
@@ -340,26 +339,5 @@ impl Tasks {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Task)> {
         self.slots.iter()
-    }
-}
-
-/// Spreads identifiers, which the scheduler alone issues, with one multiplication.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
-        }
-    }
-
-    fn write_u64(&mut self, bits: u64) {
-        let spread = (self.0 ^ bits).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ (spread >> 32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

@@ -1,51 +1,141 @@
-//! Keeps records in memory, for runs that need not survive their process.
+//! Keeps nothing but results, and those in memory: for runs that need not survive their process.
 //!
-//! Handles share what they hold: a clone, or [`Memory::reopen`], loads what another handle
-//! committed, as a restarted scheduler would.
+//! What the core holds it need not hold a second time, as nobody will ever load it again. Results
+//! are appended to chunks, one row of chunks for each span of time in which they are over, and are
+//! forgotten a chunk at a time: a result costs neither an allocation nor a place in an ordered map.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
 use super::{Error, Loaded, Status, Store};
 use crate::record::{Batch, Record, Write};
-use crate::task::TaskId;
+use crate::task::{IdState, TaskId};
 
-/// Results that one call of [`Store::sweep`] forgets at most.
-const SWEEP: usize = 1 << 14;
+/// Bytes of frames after which a chunk is full.
+const CHUNK: usize = 64 << 10;
 
-/// Results that are forgotten at most when one comes: under load this keeps up where sweeps, once a
-/// second, would not.
+/// Chunks that one call of [`Store::sweep`] forgets at most.
+const SWEEP: usize = 64;
+
+/// Chunks that are forgotten at most when one is begun.
 const TRIM: usize = 2;
 
-/// Results that end within so many milliseconds of each other (2 to this power) are swept together.
+/// Results that are over within so many milliseconds of each other (2 to this power) share chunks.
 const SPAN_BITS: u32 = 12;
 
-/// What a result takes beside its bytes: its place in the map and its allocation.
+/// What a result takes beside its bytes: its places in the index and in its chunk.
 const OVERHEAD: u64 = 64;
 
 /// A store in memory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Memory {
-    shared: Arc<Mutex<Kept>>,
+    wall_ms: u64,
+    /// By number, in the order they were begun.
+    chunks: HashMap<u32, Chunk, IdState>,
+    /// The numbers by the span of time in which their results are over: that is how they go.
+    order: BTreeSet<(u64, u32)>,
+    /// Per span the chunk that takes more.
+    open: BTreeMap<u64, u32>,
+    index: HashMap<TaskId, Place, IdState>,
+    /// The number of the next chunk.
+    next: u32,
+    bytes: u64,
+    cap: u64,
+}
+
+/// Where a result is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    chunk: u32,
+    place: u32,
+}
+
+#[derive(Debug, Default)]
+struct Chunk {
+    text: Vec<u8>,
+    results: Vec<Kept>,
+}
+
+/// One result: its frame is the text from the end of the one before it.
+#[derive(Debug)]
+struct Kept {
+    id: TaskId,
+    until_ms: u64,
+    end: usize,
 }
 
 impl Memory {
     /// An empty store that keeps at most so many bytes of results.
     pub fn new(result_cap: u64) -> Self {
-        let results = Results { cap: result_cap, ..Results::default() };
-        Self { shared: Arc::new(Mutex::new(Kept { results, ..Kept::default() })) }
+        Self {
+            wall_ms: 0,
+            chunks: HashMap::default(),
+            order: BTreeSet::new(),
+            open: BTreeMap::new(),
+            index: HashMap::default(),
+            next: 0,
+            bytes: 0,
+            cap: result_cap,
+        }
     }
 
-    /// Another handle of the same store, as after a restart.
-    pub fn reopen(&self) -> Self {
-        self.clone()
+    fn keep(&mut self, id: TaskId, until_ms: u64, frame: &[u8]) {
+        let span = until_ms >> SPAN_BITS;
+        let open = self.open.get(&span).copied();
+        let number = open.unwrap_or_else(|| self.begin_chunk(span));
+        let chunk = self.chunks.entry(number).or_default();
+        let place =
+            Place { chunk: number, place: u32::try_from(chunk.results.len()).unwrap_or(u32::MAX) };
+        chunk.text.extend_from_slice(frame);
+        chunk.results.push(Kept { id, until_ms, end: chunk.text.len() });
+        if chunk.text.len() >= CHUNK {
+            self.open.remove(&span);
+        }
+        self.bytes += frame.len() as u64 + OVERHEAD;
+        self.index.insert(id, place);
     }
 
-    fn kept(&self) -> Result<MutexGuard<'_, Kept>, Error> {
-        let torn = |_| Error::Corrupt("a panic cut a write short".into());
-        self.shared.lock().map_err(torn)
+    fn begin_chunk(&mut self, span: u64) -> u32 {
+        // Under load this keeps up where sweeps, once a second, would not.
+        self.trim(TRIM);
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.order.insert((span, number));
+        self.open.insert(span, number);
+        number
+    }
+
+    /// Forgets what is over and, beyond the cap, what is over first; so many chunks at most. True if
+    /// there is more to do.
+    fn trim(&mut self, chunks: usize) -> bool {
+        for _ in 0..chunks {
+            let Some(&(span, number)) = self.order.first() else { return false };
+            if span >= self.wall_ms >> SPAN_BITS && self.bytes <= self.cap {
+                return false;
+            }
+            self.order.pop_first();
+            if self.open.get(&span) == Some(&number) {
+                self.open.remove(&span);
+            }
+            let chunk = self.chunks.remove(&number).unwrap_or_default();
+            self.bytes -= chunk.text.len() as u64 + chunk.results.len() as u64 * OVERHEAD;
+            for kept in chunk.results {
+                if self.index.get(&kept.id).is_some_and(|place| place.chunk == number) {
+                    self.index.remove(&kept.id);
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Chunk {
+    fn get(&self, place: usize) -> Option<(u64, &[u8])> {
+        let begin =
+            place.checked_sub(1).map_or(Some(0), |before| Some(self.results.get(before)?.end))?;
+        let kept = self.results.get(place)?;
+        Some((kept.until_ms, self.text.get(begin..kept.end)?))
     }
 }
 
@@ -58,195 +148,40 @@ impl Default for Memory {
 impl Store for Memory {
     fn load(
         &mut self,
-        each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+        _: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Loaded, Error> {
-        let kept = self.kept()?;
-        kept.each(each).map_err(Error::Corrupt)?;
-        Ok(Loaded { last: kept.last })
+        Ok(Loaded::default())
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.kept()?.apply(batch);
+        self.wall_ms = batch.wall_ms;
+        for &write in &batch.writes {
+            if let Write::End { id, frame, until_ms } = write
+                && until_ms > 0
+            {
+                self.keep(id, until_ms, batch.slice(frame));
+            }
+        }
         Ok(())
     }
 
     fn result(&mut self, id: TaskId) -> Result<Option<Bytes>, Error> {
-        let kept = self.kept()?;
-        Ok(kept.results.get(id, kept.wall_ms).map(Bytes::copy_from_slice))
+        let place = self.index.get(&id);
+        let kept = place.and_then(|place| self.chunks.get(&place.chunk)?.get(place.place as usize));
+        let kept = kept.filter(|(until_ms, _)| *until_ms > self.wall_ms);
+        Ok(kept.map(|(_, frame)| Bytes::copy_from_slice(frame)))
     }
 
     fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error> {
-        let mut kept = self.kept()?;
-        kept.wall_ms = wall_ms;
-        Ok(kept.results.trim(wall_ms, SWEEP))
+        self.wall_ms = wall_ms;
+        Ok(self.trim(SWEEP))
     }
 
     fn status(&mut self) -> Result<Status, Error> {
-        let kept = self.kept()?;
-        let bytes = kept.results.bytes;
-        Ok(Status { pressure: false, bytes, result_bytes: bytes })
+        Ok(Status { pressure: false, bytes: self.bytes, result_bytes: self.bytes })
     }
 
     fn close(&mut self) -> Result<(), Error> {
         Ok(())
     }
-}
-
-/// Everything that the handles share.
-#[derive(Debug, Default)]
-struct Kept {
-    last: TaskId,
-    wall_ms: u64,
-    tasks: BTreeMap<TaskId, Task>,
-    buried: BTreeMap<TaskId, Task>,
-    holds: Lines,
-    queues: Lines,
-    workers: Lines,
-    stats: Lines,
-    results: Results,
-}
-
-/// Named lines: queues, workers and the like.
-type Lines = BTreeMap<Box<[u8]>, Box<[u8]>>;
-
-#[derive(Debug, Default)]
-struct Task {
-    frame: Box<[u8]>,
-    line: Option<Box<[u8]>>,
-}
-
-impl Kept {
-    fn apply(&mut self, batch: &Batch) {
-        self.last = self.last.max(batch.last);
-        self.wall_ms = batch.wall_ms;
-        for &write in &batch.writes {
-            self.write(batch, write);
-        }
-    }
-
-    fn write(&mut self, batch: &Batch, write: Write) {
-        let bytes = |text| Box::<[u8]>::from(batch.slice(text));
-        match write {
-            Write::Submit { id, frame } => {
-                self.tasks.entry(id).or_default().frame = bytes(frame);
-            }
-            Write::State { id, line } => {
-                self.tasks.entry(id).or_default().line = Some(bytes(line));
-            }
-            Write::End { id, frame, until_ms } => {
-                self.tasks.remove(&id);
-                if until_ms > 0 {
-                    self.results.insert(id, until_ms, bytes(frame));
-                    self.results.trim(self.wall_ms, TRIM);
-                }
-            }
-            Write::Bury { id, line, frame } => {
-                self.tasks.remove(&id);
-                self.buried.insert(id, Task { frame: bytes(frame), line: Some(bytes(line)) });
-            }
-            Write::Revive { id, line, frame } => {
-                self.buried.remove(&id);
-                self.tasks.insert(id, Task { frame: bytes(frame), line: Some(bytes(line)) });
-            }
-            Write::Drop { id } => drop(self.buried.remove(&id)),
-            Write::Hold { name, line } => drop(self.holds.insert(bytes(name), bytes(line))),
-            Write::Unhold { name } => drop(self.holds.remove(batch.slice(name))),
-            Write::Queue { name, line } => drop(self.queues.insert(bytes(name), bytes(line))),
-            Write::Worker { name, line } => drop(self.workers.insert(bytes(name), bytes(line))),
-            Write::WorkerGone { name, .. } => drop(self.workers.remove(batch.slice(name))),
-            Write::Stats { name, line } => drop(self.stats.insert(bytes(name), bytes(line))),
-            Write::StatsGone { name } => drop(self.stats.remove(batch.slice(name))),
-        }
-    }
-
-    fn each(&self, each: &mut dyn FnMut(Record<'_>) -> Result<(), String>) -> Result<(), String> {
-        for (name, line) in &self.queues {
-            each(Record::Queue { name, line })?;
-        }
-        for (name, line) in &self.workers {
-            each(Record::Worker { name, line })?;
-        }
-        for (name, line) in &self.stats {
-            each(Record::Stats { name, line })?;
-        }
-        for (name, line) in &self.holds {
-            each(Record::Hold { name, line })?;
-        }
-        for (&id, Task { frame, line }) in &self.tasks {
-            each(Record::Task { id, frame, line: line.as_deref() })?;
-        }
-        for (&id, Task { frame, line }) in &self.buried {
-            each(Record::Buried { id, frame, line: line.as_deref().unwrap_or_default() })?;
-        }
-        Ok(())
-    }
-}
-
-/// The RESULT frames of ended tasks, each until its time is over.
-#[derive(Debug, Default)]
-struct Results {
-    frames: BTreeMap<TaskId, (u64, Box<[u8]>)>,
-    /// By the span of time in which they are over; may name some that went before.
-    ends: BTreeMap<u64, Vec<TaskId>>,
-    bytes: u64,
-    cap: u64,
-}
-
-impl Results {
-    fn insert(&mut self, id: TaskId, until_ms: u64, frame: Box<[u8]>) {
-        self.bytes += size(&frame);
-        self.ends.entry(until_ms >> SPAN_BITS).or_default().push(id);
-        if let Some((_, old)) = self.frames.insert(id, (until_ms, frame)) {
-            self.bytes -= size(&old);
-        }
-    }
-
-    fn get(&self, id: TaskId, wall_ms: u64) -> Option<&[u8]> {
-        let (until_ms, frame) = self.frames.get(&id)?;
-        (*until_ms > wall_ms).then_some(frame)
-    }
-
-    /// Forgets what is over and, the oldest first, what is beyond the cap; so many steps at most.
-    /// True if there is more to do.
-    fn trim(&mut self, wall_ms: u64, steps: usize) -> bool {
-        for _ in 0..steps {
-            if self.bytes > self.cap {
-                self.drop_oldest();
-            } else if !self.drop_over(wall_ms) {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some((_, (_, frame))) = self.frames.pop_first() {
-            self.bytes -= size(&frame);
-        }
-    }
-
-    /// Looks at one result of a span that is over; false if there is no such span.
-    fn drop_over(&mut self, wall_ms: u64) -> bool {
-        let Some(mut span) =
-            self.ends.first_entry().filter(|span| *span.key() < wall_ms >> SPAN_BITS)
-        else {
-            return false;
-        };
-        match span.get_mut().pop() {
-            None => drop(span.remove()),
-            Some(id) => {
-                let over = |(until_ms, _): &(u64, Box<[u8]>)| *until_ms <= wall_ms;
-                if self.frames.get(&id).is_some_and(over)
-                    && let Some((_, frame)) = self.frames.remove(&id)
-                {
-                    self.bytes -= size(&frame);
-                }
-            }
-        }
-        true
-    }
-}
-
-fn size(frame: &[u8]) -> u64 {
-    frame.len() as u64 + OVERHEAD
 }

@@ -6,16 +6,15 @@
 //! nowhere. So a task that begins and ends within the tail never reaches a table.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::record::{Text, Write};
-use crate::task::TaskId;
+use crate::task::{IdState, TaskId};
 
 /// The rows of the log that are not folded yet, and what they set.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     rows: VecDeque<Row>,
-    tasks: HashMap<u64, Touched, BuildHasherDefault<IdHasher>>,
+    tasks: HashMap<u64, Touched, IdState>,
     lines: HashMap<Box<[u8]>, u64>,
     /// The ordinal of the last write.
     writes: u64,
@@ -189,29 +188,6 @@ pub(super) const HOLD: u8 = b'4';
 /// The key of a named line.
 pub(super) fn line_key(kind: u8, name: &[u8]) -> Box<[u8]> {
     std::iter::once(kind).chain(name.iter().copied()).collect()
-}
-
-/// Spreads identifiers, which peers cannot choose, over a hash table.
-#[derive(Debug, Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // Fibonacci hashing, folded: the table takes its place from the low bits and its tag from
-        // the high ones.
-        let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ (spread >> 32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[cfg(test)]

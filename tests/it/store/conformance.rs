@@ -21,14 +21,34 @@ pub(super) const RESULT_CAP: u64 = 4 << 20;
 
 const HOUR_MS: u64 = 3_600_000;
 
-type Case = fn(&mut dyn FnMut() -> Open);
+type Case = fn(&mut Fresh<'_>);
+
+/// Makes empty stores.
+struct Fresh<'a> {
+    make: &'a mut dyn FnMut() -> Open,
+    /// Whether what a store holds outlives its handle.
+    lasts: bool,
+}
 
 /// Runs every case. `fresh` makes an empty store and gives the way to open it.
-#[expect(clippy::print_stderr, reason = "the last name printed is the case that failed")]
 pub(super) fn exercise(mut fresh: impl FnMut() -> Open) {
+    run_cases(&mut Fresh { make: &mut fresh, lasts: true });
+}
+
+/// Runs every case without ever opening a store again: for one that lives as long as its process.
+pub(super) fn exercise_volatile(mut fresh: impl FnMut() -> Box<dyn Store>) {
+    let mut make = || -> Open {
+        let mut store = Some(fresh());
+        Box::new(move || store.take().expect("it is opened once"))
+    };
+    run_cases(&mut Fresh { make: &mut make, lasts: false });
+}
+
+#[expect(clippy::print_stderr, reason = "the last name printed is the case that failed")]
+fn run_cases(fresh: &mut Fresh<'_>) {
     for (name, case) in CASES {
         eprintln!("conformance: {name}");
-        case(&mut fresh);
+        case(fresh);
     }
 }
 
@@ -58,17 +78,19 @@ const CASES: &[(&str, Case)] = &[
 /// A store and what must be in it.
 struct Pair {
     open: Open,
+    lasts: bool,
     store: Box<dyn Store>,
     model: Model,
     results: Results,
 }
 
 impl Pair {
-    fn new(fresh: &mut dyn FnMut() -> Open) -> Self {
-        let mut open = fresh();
+    fn new(fresh: &mut Fresh<'_>) -> Self {
+        let mut open = (fresh.make)();
         let mut store = open();
         assert_eq!(Model::load(store.as_mut()), Model::default(), "a fresh store is empty");
-        Self { open, store, model: Model::default(), results: Results::new() }
+        let (model, results) = (Model::default(), Results::new());
+        Self { open, lasts: fresh.lasts, store, model, results }
     }
 
     fn commit(&mut self, turn: Turn) {
@@ -78,12 +100,17 @@ impl Pair {
 
     /// Ends the handle orderly and compares what the next one loads.
     fn reopen(&mut self) {
-        self.store.close().unwrap();
-        self.abandon();
+        if self.lasts {
+            self.store.close().unwrap();
+            self.abandon();
+        }
     }
 
     /// Drops the handle without a word, as a killed process does, and compares likewise.
     fn abandon(&mut self) {
+        if !self.lasts {
+            return;
+        }
         self.store = Box::new(Closed);
         self.store = (self.open)();
         assert_eq!(Model::load(self.store.as_mut()), self.model);
@@ -138,7 +165,7 @@ impl Store for Closed {
     }
 }
 
-fn empty_store(fresh: &mut dyn FnMut() -> Open) {
+fn empty_store(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     assert_eq!(pair.result(id(1)), None);
     assert_eq!(pair.result(TaskId::default()), None);
@@ -147,7 +174,7 @@ fn empty_store(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn submit(fresh: &mut dyn FnMut() -> Open) {
+fn submit(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"one")));
     pair.reopen();
@@ -160,7 +187,7 @@ fn submit(fresh: &mut dyn FnMut() -> Open) {
     assert_eq!(pair.result(id(2)), None, "an unfinished task has no result");
 }
 
-fn state(fresh: &mut dyn FnMut() -> Open) {
+fn state(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(
         Turn::at(START_MS).submit(id(1), submit_frame(b"")).submit(id(2), submit_frame(b"")),
@@ -172,7 +199,7 @@ fn state(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn end(fresh: &mut dyn FnMut() -> Open) {
+fn end(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     let turn =
@@ -188,7 +215,7 @@ fn end(fresh: &mut dyn FnMut() -> Open) {
     assert_eq!(pair.result(id(3)), None);
 }
 
-fn end_without_result(fresh: &mut dyn FnMut() -> Open) {
+fn end_without_result(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"1")));
     pair.commit(Turn::at(START_MS).end(id(1), "", 0));
@@ -197,7 +224,7 @@ fn end_without_result(fresh: &mut dyn FnMut() -> Open) {
     assert_eq!(pair.result(id(1)), None);
 }
 
-fn whole_life(fresh: &mut dyn FnMut() -> Open) {
+fn whole_life(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     pair.commit(
@@ -219,7 +246,7 @@ fn whole_life(fresh: &mut dyn FnMut() -> Open) {
     pair.compare_results(START_MS);
 }
 
-fn bury(fresh: &mut dyn FnMut() -> Open) {
+fn bury(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let mut turn = Turn::at(START_MS);
     for n in 1..=4 {
@@ -240,7 +267,7 @@ fn bury(fresh: &mut dyn FnMut() -> Open) {
     assert_eq!(pair.result(id(1)), None, "a buried task has no result");
 }
 
-fn lines(fresh: &mut dyn FnMut() -> Open) {
+fn lines(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let first = Turn::at(START_MS)
         .hold("default order-1", "id=1 until=2")
@@ -270,7 +297,7 @@ fn lines(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn line_kinds(fresh: &mut dyn FnMut() -> Open) {
+fn line_kinds(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let all = Turn::at(START_MS).hold("a", "1=1").queue("a", "2=2").worker("a", "host=h");
     pair.commit(all.stats("a", "4=4"));
@@ -279,7 +306,7 @@ fn line_kinds(fresh: &mut dyn FnMut() -> Open) {
     pair.reopen();
 }
 
-fn last(fresh: &mut dyn FnMut() -> Open) {
+fn last(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(Turn::at(START_MS).submit(id(7), submit_frame(b"")).end(id(7), "", 0));
     pair.reopen();
@@ -290,7 +317,7 @@ fn last(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn twice(fresh: &mut dyn FnMut() -> Open) {
+fn twice(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     let first = Turn::at(START_MS)
@@ -312,7 +339,7 @@ fn twice(fresh: &mut dyn FnMut() -> Open) {
     }
 }
 
-fn empty_batch(fresh: &mut dyn FnMut() -> Open) {
+fn empty_batch(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     pair.commit(Turn::at(START_MS));
     pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"1")));
@@ -322,7 +349,7 @@ fn empty_batch(fresh: &mut dyn FnMut() -> Open) {
     pair.reopen();
 }
 
-fn payloads(fresh: &mut dyn FnMut() -> Open) {
+fn payloads(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     let binary: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
@@ -345,7 +372,7 @@ fn payloads(fresh: &mut dyn FnMut() -> Open) {
     pair.reopen();
 }
 
-fn names(fresh: &mut dyn FnMut() -> Open) {
+fn names(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let long = format!("default {}", "ü".repeat(300));
     for name in ["default größe", "default %20%3D", "default 任务", "a b\u{10ffff}", &long] {
@@ -356,7 +383,7 @@ fn names(fresh: &mut dyn FnMut() -> Open) {
     pair.reopen();
 }
 
-fn many(fresh: &mut dyn FnMut() -> Open) {
+fn many(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     for from in (0..10_000).step_by(500) {
@@ -388,7 +415,7 @@ fn many(fresh: &mut dyn FnMut() -> Open) {
     pair.compare_results(START_MS);
 }
 
-fn result_time(fresh: &mut dyn FnMut() -> Open) {
+fn result_time(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let mut turn = Turn::at(START_MS);
     for n in 1..=200 {
@@ -410,7 +437,7 @@ fn result_time(fresh: &mut dyn FnMut() -> Open) {
     assert!(pair.results.clone().keys().all(|&id| pair.result(id).is_none()));
 }
 
-fn result_cap(fresh: &mut dyn FnMut() -> Open) {
+fn result_cap(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let until_ms = START_MS + HOUR_MS;
     // Far beyond the cap, so that what a store has not yet brought in order does not matter.
@@ -463,7 +490,7 @@ pub(super) fn results_are_bounded_by_commits(store: &mut dyn Store) {
     }
 }
 
-fn sweep(fresh: &mut dyn FnMut() -> Open) {
+fn sweep(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let far_ms = START_MS + 10_000 * HOUR_MS;
     let turn =
@@ -476,14 +503,14 @@ fn sweep(fresh: &mut dyn FnMut() -> Open) {
     pair.abandon();
 }
 
-fn status(fresh: &mut dyn FnMut() -> Open) {
+fn status(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     assert!(!pair.store.status().unwrap().pressure);
     pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"1")));
     assert!(!pair.store.status().unwrap().pressure);
 }
 
-fn random(fresh: &mut dyn FnMut() -> Open) {
+fn random(fresh: &mut Fresh<'_>) {
     let seed = std::env::var("GANGER_SEED").map_or(1, |seed| seed.parse().unwrap());
     let config = Config {
         cases: 32,

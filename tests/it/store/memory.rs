@@ -5,11 +5,8 @@ use ganger::store::memory::Memory;
 use super::conformance::{self, RESULT_CAP};
 
 #[test]
-fn memory_conforms() {
-    conformance::exercise(|| {
-        let memory = Memory::new(RESULT_CAP);
-        Box::new(move || Box::new(memory.reopen()))
-    });
+fn memory_conforms_but_for_restarts() {
+    conformance::exercise_volatile(|| Box::new(Memory::new(RESULT_CAP)));
 }
 
 #[test]
