@@ -5,10 +5,10 @@
 //! - A seed that fails is printed. `GANGER_SEED=n cargo test --test sim replay -- --nocapture` runs
 //!   it alone and prints everything that happened.
 //!
-//! In reading order: [`workload`] decides what a seed consists of, [`world`] makes it happen,
-//! [`net`] is time and links, [`scheduler`] the process around the engine, [`store`] what outlives
-//! it, [`peers`] who dials it. The [`auditor`] is a second model that knows what is allowed, and
-//! [`mutants`] prove that it notices what is not.
+//! In reading order: [`workload`] decides what a seed consists of, [`happening`] is what can happen,
+//! [`world`] makes it happen, [`net`] is time and links, [`scheduler`] the process around the engine,
+//! [`store`] what outlives it, [`peers`] who dials it. The [`auditor`] is a second model that knows
+//! what is allowed, [`mutants`] prove that it notices what is not, and [`found`] keeps what it found.
 
 #![expect(clippy::indexing_slicing, reason = "a harness may panic; it says what broke")]
 #![expect(clippy::print_stderr, reason = "a failing seed must be known")]
@@ -16,6 +16,7 @@
 mod auditor;
 mod dice;
 mod found;
+mod happening;
 mod mutants;
 mod net;
 mod peers;

@@ -8,7 +8,7 @@ use ganger::protocol::{Answer, read_frame};
 use ganger::task::{Attempt, State, TaskId};
 
 use super::facts::{Asked, Conn};
-use super::tasks::{Ending, Row};
+use super::task::{Ending, Row};
 use super::{Auditor, require, violated};
 use crate::net::Net;
 

@@ -6,7 +6,7 @@
 
 use ganger::record::StateLine;
 
-use super::tasks::Row;
+use super::task::Row;
 use super::{Auditor, Window};
 
 /// The longest wait between two attempts, in milliseconds.

@@ -7,7 +7,7 @@ use ganger::record::{ResultFrame, StateLine};
 use ganger::task::{Attempt, State, TaskId};
 
 use super::facts::{Said, What};
-use super::tasks::{Ending, Row};
+use super::task::{Ending, Row};
 use super::{Auditor, Window, require, violated};
 
 impl Auditor {

@@ -16,14 +16,16 @@
 //! - W: a lease ends for a reason that happened. R: replies match requests, in order.
 //! - Q01 to Q05 at the end: everything drained, nothing stuck, everybody answered, nothing left over.
 //!
-//! `tasks` follows the batches to the `ends` of leases and tasks, `due` knows the clocks, `facts` what
-//! the scheduler was told, `answers` what it says, `picture` compares the core with the rows.
+//! A `task` is what the batches have made of it; `tasks` follows them, to the `ends` of leases and
+//! tasks, `due` knows the clocks, `facts` what the scheduler was told, `answers` what it says, and
+//! `picture` compares the core with the rows.
 
 mod answers;
 mod due;
 mod ends;
 mod facts;
 pub(crate) mod picture;
+mod task;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +38,7 @@ use ganger::task::{Attempt, SessionId, State, TaskId};
 use crate::net::Net;
 use crate::store::Rows;
 use facts::{Conn, Said, Session};
-use tasks::{Row, Task};
+use task::{Row, Task};
 
 /// An invariant does not hold.
 macro_rules! violated {

@@ -10,7 +10,7 @@ use ganger::task::{SessionId, State, TaskId};
 use serde_json::Value;
 
 use super::due::Due;
-use super::tasks::{Row, Task};
+use super::task::{Row, Task};
 use super::{Auditor, require};
 use crate::net::Net;
 

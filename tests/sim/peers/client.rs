@@ -12,7 +12,8 @@ use ganger::task::TaskId;
 use super::{End, Talk};
 use crate::auditor::Auditor;
 use crate::dice::Dice;
-use crate::net::{Actor, Errand, Happening, Net, Piece, Way};
+use crate::happening::{Actor, Errand, Happening, Way};
+use crate::net::{Net, Piece};
 use crate::workload::{KINDS, QUEUES};
 
 /// A client.

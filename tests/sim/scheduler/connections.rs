@@ -8,7 +8,8 @@ use ganger::task::{SessionId, TaskId};
 use tokio_util::codec::Decoder;
 
 use super::{Scheduler, Session};
-use crate::net::{Happening, Net, Piece, Way, note};
+use crate::happening::{Happening, Way};
+use crate::net::{Net, Piece, note};
 
 impl Scheduler {
     pub(crate) fn on_dialled(&mut self, net: &mut Net, link: usize) {

@@ -15,8 +15,9 @@ use ganger::record::Batch;
 use ganger::server::engine::{Engine, Turn};
 
 use crate::auditor::Auditor;
+use crate::happening::Happening;
 use crate::mutants::{self, Mutant};
-use crate::net::{Happening, Net};
+use crate::net::Net;
 use crate::store::Disk;
 
 pub(crate) use recovery::{Interrupted, recover};

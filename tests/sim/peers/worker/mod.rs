@@ -14,7 +14,8 @@ use ganger::task::{Attempt, SessionId, TaskId};
 
 use super::{End, Talk};
 use crate::auditor::Auditor;
-use crate::net::{Actor, Chore, Happening, Net, Piece, Way, note};
+use crate::happening::{Actor, Chore, Happening, Way};
+use crate::net::{Net, Piece, note};
 use crate::workload::{KINDS, QUEUES};
 
 /// A lease, by its task and attempt.
