@@ -108,6 +108,10 @@ impl Auditor {
             return;
         }
         net.mark(if welcome.resumed { "a session is resumed" } else { "a session begins" });
+        if !welcome.resumed {
+            self.is_no_rival(peer);
+        }
+        let conn = self.conn(peer);
         let closing = conn.closing;
         conn.session = Some(session);
         let held = self.sessions.entry(session).or_default();
@@ -202,7 +206,10 @@ impl Auditor {
     fn on_err(&mut self, net: &Net, peer: Peer, asked: &Asked, rejected: &Rejected) {
         let code = rejected.code.unwrap_or_else(|| panic!("R: {rejected:?}"));
         match (asked, code) {
-            (Asked::Hello, Code::Denied) => self.conn(peer).closing = true,
+            (Asked::Hello, Code::Denied) => {
+                self.is_no_rival(peer);
+                self.conn(peer).closing = true;
+            }
             (Asked::Submit { .. }, Code::Busy) => {
                 require!("R", self.may_be_busy, "busy without a reason: {rejected:?}");
                 require!("R", rejected.retry_ms.is_some(), "busy does not say when");

@@ -164,7 +164,7 @@ impl Auditor {
         let task = self.task(id);
         let session = task.leases[&task.attempt].session;
         let held = &self.sessions[&session];
-        require!("W", held.conn.is_none(), "task {id} is lost while its session is here");
+        require!("W", !self.is_here(held), "task {id} is lost while its session is here");
         require!("I19", used <= 1, "a loss of task {id} uses {used}");
         let here = held.life == self.life;
         if !held.superseded {

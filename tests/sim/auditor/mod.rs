@@ -67,6 +67,8 @@ pub(crate) struct Auditor {
     tasks: BTreeMap<TaskId, Task>,
     sessions: BTreeMap<SessionId, Session>,
     conns: BTreeMap<Peer, Conn>,
+    /// How many connections have said HELLO.
+    joins: u64,
     /// SUBMIT frames that the scheduler received and has not turned into tasks.
     received: BTreeMap<Bytes, u32>,
     /// What workers answered, by lease.
@@ -108,6 +110,7 @@ impl Auditor {
             tasks: BTreeMap::new(),
             sessions: BTreeMap::new(),
             conns: BTreeMap::new(),
+            joins: 0,
             received: BTreeMap::new(),
             said: BTreeMap::new(),
             cancels: BTreeSet::new(),
