@@ -4,7 +4,7 @@ CARGO ?= cargo
 SEEDS ?= 0..20000
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run-example test lint doc fuzz seeds bench redis-server
+.PHONY: help run-example test lint doc fuzz seeds kills bench redis-server
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ fuzz: ## Fuzzes each target for FUZZ_SECONDS (needs a nightly toolchain and carg
 
 seeds: ## Runs the fault simulator over SEEDS (from..to).
 	GANGER_SEEDS=$(SEEDS) $(CARGO) test --release --test sim sweep -- --ignored --nocapture
+
+kills: redis-server ## Kills the scheduler three times under 100,000 tasks, on the embedded store and on Redis.
+	$(CARGO) test --release --test it recovery -- --ignored --nocapture
 
 bench: ## Measures throughput, latency and memory on every store.
 	$(CARGO) build --release

@@ -17,6 +17,9 @@ use crate::support::{Peer, Server, redis};
 /// Tasks of a kill test: enough that every kill hits submissions, leases and answers in flight.
 const TASKS: u32 = 12_000;
 
+/// Tasks of a long kill test: `make kills`.
+const MANY: u32 = 100_000;
+
 /// How often each payload was run.
 type Runs = Arc<Mutex<BTreeMap<String, u32>>>;
 
@@ -36,9 +39,9 @@ fn spawn_worker(addr: &str, name: &str, runs: Runs) -> tokio::task::JoinHandle<(
 
 /// Submits numbered tasks one after another in windows; those acknowledged, by number. A submission
 /// whose answer was lost is made again under the same `unique=`.
-async fn submit_all(client: &Client, done: &AtomicU32) -> BTreeMap<u32, TaskId> {
+async fn submit_all(client: &Client, tasks: u32, done: &AtomicU32) -> BTreeMap<u32, TaskId> {
     let mut acknowledged = BTreeMap::new();
-    for window in (0..TASKS).collect::<Vec<_>>().chunks(500) {
+    for window in (0..tasks).collect::<Vec<_>>().chunks(500) {
         let submits: Vec<_> = window
             .iter()
             .map(|number| {
@@ -59,8 +62,8 @@ async fn submit_all(client: &Client, done: &AtomicU32) -> BTreeMap<u32, TaskId> 
 }
 
 /// Kills a scheduler three times while tasks flow through it.
-async fn survive(store: &str, args: &[&str]) {
-    let mut process = Process::start(store, args);
+async fn survive(store: &str, tasks: u32) {
+    let mut process = Process::start(store, &[]);
     let addr = process.addr().to_string();
     let runs = Runs::default();
     let workers: Vec<_> =
@@ -71,10 +74,10 @@ async fn survive(store: &str, args: &[&str]) {
 
     let submitting = {
         let (client, submitted) = (client.clone(), submitted.clone());
-        tokio::spawn(async move { submit_all(&client, &submitted).await })
+        tokio::spawn(async move { submit_all(&client, tasks, &submitted).await })
     };
     for kill in 1..=3 {
-        while submitted.load(Ordering::Relaxed) < kill * TASKS / 5 {
+        while submitted.load(Ordering::Relaxed) < kill * tasks / 5 {
             tokio::task::yield_now().await;
         }
         process = tokio::task::spawn_blocking(move || {
@@ -85,7 +88,7 @@ async fn survive(store: &str, args: &[&str]) {
         .expect("it starts again");
     }
     let acknowledged = submitting.await.expect("all are submitted");
-    assert_eq!(acknowledged.len() as u32, TASKS);
+    assert_eq!(acknowledged.len() as u32, tasks);
     for (number, id) in &acknowledged {
         match client.watch(*id).await.expect("it ends") {
             Outcome::Done { result, .. } => assert_eq!(result, format!("did {number}")),
@@ -100,13 +103,27 @@ async fn survive(store: &str, args: &[&str]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_scheduler_loses_nothing_on_the_embedded_store() {
     let dir = tempfile::tempdir().unwrap();
-    survive(&format!("file:{}", dir.path().join("data").display()), &[]).await;
+    survive(&format!("file:{}", dir.path().join("data").display()), TASKS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: make kills"]
+async fn a_killed_scheduler_loses_none_of_many_on_the_embedded_store() {
+    let dir = tempfile::tempdir().unwrap();
+    survive(&format!("file:{}", dir.path().join("data").display()), MANY).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_scheduler_loses_nothing_on_redis() {
     let redis = redis::Server::start();
-    survive(&redis.url(), &[]).await;
+    survive(&redis.url(), TASKS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: make kills"]
+async fn a_killed_scheduler_loses_none_of_many_on_redis() {
+    let redis = redis::Server::start();
+    survive(&redis.url(), MANY).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -167,9 +167,10 @@ fn put_workers<'a>(
     plan.hash(&keys.workers(), workers);
 }
 
-/// The host of a worker's entry, decoded.
+/// The host of a worker's entry, decoded; `None` for one that told none.
 pub(super) fn host_of(line: &str) -> Option<String> {
-    decode(option(line, "host")?).map(std::borrow::Cow::into_owned)
+    let host = option(line, "host").filter(|host| !host.is_empty())?;
+    decode(host).map(std::borrow::Cow::into_owned)
 }
 
 fn put_stats<'a>(plan: &mut Plan<'a>, keys: &Keys, mut stats: Vec<(&'a str, Option<&'a str>)>) {

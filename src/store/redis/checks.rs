@@ -49,7 +49,7 @@ pub(super) fn judge(info: &str, allow_unsafe: bool) -> Verdict {
     if field(info, "aof_enabled") != Some("1") && !allow_unsafe {
         return Verdict::Unfit(
             "it keeps no append-only file, so what is acknowledged is lost when it ends; set \
-             `appendonly yes` in redis.conf, or allow unsafe operation"
+             `appendonly yes` in redis.conf, or serve with --redis-unsafe"
                 .to_owned(),
         );
     }

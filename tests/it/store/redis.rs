@@ -54,6 +54,7 @@ fn everything() -> Turn {
         .queue("photos", "route=hash spill=1000")
         .worker("img-7", "host=B%C3%BCro%201 pid=4711 slots=8 seen=9")
         .worker("img-8", "host=img/2 pid=4712 slots=8 seen=9")
+        .worker("homeless", "host= slots=1 seen=9")
         .stats("resize", "succeeded=7 mean-us=1500")
         .stats("resize@img-7", "succeeded=7 cost=0.25")
         .stats("resize@img-8", "succeeded=1 cost=3e2");
