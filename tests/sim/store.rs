@@ -125,12 +125,14 @@ pub(crate) struct Disk {
     /// The order in which the next load hands back what is kept.
     pub(crate) order: [Group; 6],
     pub(crate) wall_ms: u64,
+    /// Results were forgotten up to this wall time, at the latest.
+    pub(crate) swept_ms: u64,
     pub(crate) mutant: Option<Mutant>,
 }
 
 impl Disk {
     pub(crate) fn new(mutant: Option<Mutant>) -> Self {
-        Self { rows: Rows::default(), order: Group::ALL, wall_ms: 0, mutant }
+        Self { rows: Rows::default(), order: Group::ALL, wall_ms: 0, swept_ms: 0, mutant }
     }
 }
 
@@ -166,6 +168,7 @@ impl Store for Disk {
 
     fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error> {
         self.rows.sweep(wall_ms);
+        self.swept_ms = self.swept_ms.max(wall_ms);
         Ok(false)
     }
 

@@ -8,6 +8,7 @@ mod faults;
 use std::collections::BTreeMap;
 
 use ganger::core::Now;
+use ganger::store::Store;
 
 use crate::auditor::{Auditor, picture};
 use crate::dice::Dice;
@@ -318,7 +319,7 @@ impl World {
 
     fn sweep(&mut self) {
         let wall_ms = self.net.wall_ms();
-        self.disk.rows.sweep(wall_ms);
+        self.disk.sweep(wall_ms).expect("this store has no errors to tell");
         self.audit.swept(wall_ms);
         self.net.after(7_000_000, Happening::Sweep);
     }

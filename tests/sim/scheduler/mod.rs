@@ -268,8 +268,8 @@ impl Scheduler {
                 None => {
                     // A result may have been forgotten in between.
                     let mut after = disk.rows.clone();
-                    before.sweep(disk.wall_ms);
-                    after.sweep(disk.wall_ms);
+                    before.sweep(disk.swept_ms);
+                    after.sweep(disk.swept_ms);
                     let again = before == after;
                     assert!(again, "I29: a batch that is applied twice changes something");
                 }
