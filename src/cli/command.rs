@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 
 use crate::protocol::codec::PAYLOAD_MAX;
 
@@ -23,8 +24,9 @@ const STDERR_MAX: usize = 64 << 10;
 /// The most lines of stderr that a failure tells, and bytes of them.
 const TOLD: (usize, usize) = (10, 3000);
 
-/// What is done with stderr as it comes, beside keeping its end.
-pub(super) type Hear = dyn Fn(&[u8]) + Send + Sync;
+/// Where stderr goes as it comes, beside its end being kept. While no more is taken there, a command
+/// that says more waits.
+pub(super) type Heard = mpsc::Sender<Vec<u8>>;
 
 /// What a command has left behind.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub(super) struct Ended {
 pub(super) async fn run(
     mut command: Command,
     stdin: Option<Bytes>,
-    hear: &Hear,
+    heard: Option<&Heard>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ended> {
     command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -59,7 +61,7 @@ pub(super) async fn run(
     let mut group = Group::of(&child);
     let (input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let mut over = false;
+    let (mut over, mut stopped) = (false, false);
     let ended = {
         let ending = async {
             let feed = async {
@@ -76,29 +78,31 @@ pub(super) async fn run(
                 }
                 taken.map(drop)
             };
-            let heard = take_end(err, &mut stderr, hear);
-            let ((), taken, heard) = tokio::join!(feed, take, heard);
-            taken.and(heard)?;
+            let listen = take_end(err, &mut stderr, heard);
+            let ((), taken, listened) = tokio::join!(feed, take, listen);
+            taken.and(listened)?;
             child.wait().await
         };
         tokio::pin!(ending);
         tokio::select! {
-            ended = &mut ending => (ended?, false),
+            ended = &mut ending => Some(ended?),
             () = stop => {
+                stopped = true;
                 group.signal(Signal::TERM);
-                let ended = tokio::select! {
-                    ended = &mut ending => ended,
-                    () = tokio::time::sleep(TERM_LIMIT) => {
-                        group.signal(Signal::KILL);
-                        ending.await
-                    }
-                };
-                (ended?, true)
+                tokio::time::timeout(TERM_LIMIT, ending).await.ok().transpose()?
             }
         }
     };
+    let status = match ended {
+        Some(status) => status,
+        None => {
+            group.signal(Signal::KILL);
+            // Only for itself: whoever left the group may hold its pipes, and what it said may wait for
+            // a reader.
+            child.wait().await?
+        }
+    };
     group.disarm();
-    let (status, stopped) = ended;
     Ok(Ended { status, stdout, stderr, too_much: over, stopped })
 }
 
@@ -139,7 +143,7 @@ async fn take_all(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>) -> io:
 async fn take_end(
     from: Option<impl AsyncRead + Unpin>,
     to: &mut Vec<u8>,
-    hear: &Hear,
+    heard: Option<&Heard>,
 ) -> io::Result<()> {
     let Some(mut from) = from else { return Ok(()) };
     loop {
@@ -147,7 +151,10 @@ async fn take_end(
         if from.read_buf(to).await? == 0 {
             return Ok(());
         }
-        hear(to.get(before..).unwrap_or_default());
+        if let Some(heard) = heard {
+            // With nobody there who hears it, its end is kept all the same.
+            let _ = heard.send(to.get(before..).unwrap_or_default().to_vec()).await;
+        }
         if to.len() > 2 * STDERR_MAX {
             to.drain(..to.len() - STDERR_MAX);
         }

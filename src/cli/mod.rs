@@ -1,7 +1,8 @@
 //! The program: a file per command.
 //!
 //! - `settings`: where settings come from. `values`: how people write them.
-//! - `output`: the only place that prints. `table`: what it prints for people.
+//! - `output`: the only place that prints. `table`: what it prints for people. `stderr`: writing there
+//!   while its reader may pause.
 //! - `exit`: how the program ends.
 //! - `peer`: dialling a scheduler. `signals`: being told to stop. `command`: running commands.
 
@@ -25,6 +26,7 @@ mod serve;
 mod settings;
 mod signals;
 mod stats;
+mod stderr;
 mod submit;
 mod submit_lines;
 mod table;

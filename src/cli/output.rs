@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
 
-use indicatif::ProgressBar;
 use serde_json::Value;
 
 use super::exit::{Exit, Failure};
+use super::stderr;
 use super::table::{Table, visible};
 
 /// How results and remarks are shown.
@@ -16,8 +15,6 @@ pub(super) struct Output {
     json: bool,
     /// Whether what is printed to stdout, or said on stderr, may be coloured.
     colours: (bool, bool),
-    /// What is drawn at the end of stderr, if anything.
-    bar: Mutex<Option<ProgressBar>>,
 }
 
 impl Output {
@@ -27,17 +24,12 @@ impl Output {
         let wanted =
             unset("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let colours = (io::stdout().is_terminal(), io::stderr().is_terminal());
-        Self { json, colours: (colours.0 && wanted, colours.1 && wanted), bar: Mutex::default() }
+        Self { json, colours: (colours.0 && wanted, colours.1 && wanted) }
     }
 
     /// Whether JSON is wanted.
     pub(super) fn is_json(&self) -> bool {
         self.json
-    }
-
-    /// Draws a bar below all else that is printed, until it is taken away by `None`.
-    pub(super) fn set_bar(&self, bar: Option<ProgressBar>) {
-        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = bar;
     }
 
     /// Prints data as it is.
@@ -46,11 +38,9 @@ impl Output {
     ///
     /// [`Exit::Machine`] if stdout takes no more, without a word if its reader has gone.
     pub(super) fn data(&self, bytes: &[u8]) -> Result<(), Failure> {
-        self.aside(|| {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes).and_then(|()| stdout.flush())
-        })
-        .map_err(|error| match error.kind() {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        written.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::machine(""),
             _ => Failure::machine(format!("stdout cannot be written: {error}")),
         })
@@ -114,7 +104,7 @@ impl Output {
     /// Hands on to stderr what a command said there.
     pub(super) fn talk(&self, bytes: &[u8]) {
         // Nobody is left to be told if stderr takes no more.
-        let _ = self.aside(|| io::stderr().lock().write_all(bytes));
+        let _ = stderr::write(bytes, None);
     }
 
     /// Says why a command came to nothing.
@@ -133,14 +123,6 @@ impl Output {
     pub(super) fn clap(error: &clap::Error) -> Exit {
         let _ = error.print();
         if error.use_stderr() { Exit::Usage } else { Exit::Done }
-    }
-
-    /// Writes while nothing is drawn.
-    fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
-use super::command;
+use super::command::{self, Heard};
 use super::exit::{Exit, Failure, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
@@ -19,13 +20,20 @@ use crate::client::{self, Stopped, Task, Weight, WorkerBuilder};
 /// The exit code of a command by which it says that it could not work now: sysexits' EX_TEMPFAIL.
 const TEMPORARY: i32 = 75;
 
+/// What is said when it is told to stop.
+const FINISHING: &[u8] = b"finishing what runs; Ctrl-C again stops it\n";
+
+/// Pieces of what commands say that wait to be handed on.
+const HEARD: usize = 64;
+
 /// Works for a scheduler: runs a command for each task. The task's payload is the command's stdin, its
 /// stdout the result. Exit code 0 is success, 75 gives the task back unrun, any other fails the
 /// attempt with the last lines of stderr.
 ///
 /// The command finds GANGER_TASK_ID, GANGER_ATTEMPT, GANGER_KIND, GANGER_QUEUE and, if the task has
 /// one, GANGER_KEY in its environment. A cancelled run gets SIGTERM, and SIGKILL 5 s later. Ctrl-C lets
-/// the runs finish; a second one stops them and gives their tasks back.
+/// the runs finish; a second one stops them and gives their tasks back. A worker that is killed by
+/// SIGKILL leaves them behind: they end by themselves, and their tasks are run again.
 #[derive(Debug, Args)]
 pub(super) struct Work {
     #[command(flatten)]
@@ -95,45 +103,57 @@ impl Work {
             return Err(Failure::usage(format!("there is no command {}", program.display())));
         }
         let (hurry, hurried) = watch::channel(false);
+        let (heard, said) = mpsc::channel(HEARD);
         let runner = Arc::new(Runner {
             program: program.clone(),
             arguments: arguments.to_vec(),
             hurried,
-            output: output.clone(),
+            heard: heard.clone(),
         });
         let builder = self.settings.apply(self.peer.worker())?;
         let builder = builder.handle_any(move |task| {
             let runner = runner.clone();
             async move { runner.run(&task).await }
         });
-        block_on(work(builder, hurry, output))
+        block_on(async {
+            let saying = hand_on(said, output.clone());
+            work(builder, hurry, heard, saying).await
+        })
     }
 }
 
-/// Works until it is stopped by a signal, drained or superseded.
-async fn work(builder: WorkerBuilder, hurry: watch::Sender<bool>, output: &Output) -> Outcome {
+/// Hands on to stderr what commands say, on a thread of its own: a reader that pauses holds up what
+/// they say, and not the worker's signs of life.
+fn hand_on(mut said: mpsc::Receiver<Vec<u8>>, output: Arc<Output>) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(move || {
+        while let Some(words) = said.blocking_recv() {
+            output.talk(&words);
+        }
+    })
+}
+
+/// Works until it is stopped by a signal, drained or superseded, and all is said.
+async fn work(
+    builder: WorkerBuilder,
+    hurry: watch::Sender<bool>,
+    heard: Heard,
+    saying: JoinHandle<()>,
+) -> Outcome {
     let mut signals = Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
     let worker = builder.build()?;
     let stopper = worker.stopper();
-    let working = worker.run();
-    tokio::pin!(working);
+    let mut working = Box::pin(worker.run());
     let mut told = 0;
-    loop {
+    let stopped = loop {
         tokio::select! {
-            stopped = &mut working => return match stopped? {
-                Stopped::Superseded => {
-                    let text = "another worker has come under the same name";
-                    Err(Failure::new(Exit::Refused, text))
-                }
-                // Whoever stopped or drained it knows why.
-                _ => Ok(if told > 1 { Exit::Interrupted } else { Exit::Done }),
-            },
+            stopped = &mut working => break stopped,
             signal = signals.next() => {
                 told += 1;
                 stopper.stop(Duration::MAX);
                 match (told, signal) {
                     (1, Told::Interrupt) => {
-                        output.say("finishing what runs; Ctrl-C again stops it");
+                        // If more is waiting to be said than is heard, nobody looks.
+                        let _ = heard.try_send(FINISHING.into());
                     }
                     (1, Told::Terminate) => {}
                     (2, _) => drop(hurry.send(true)),
@@ -142,6 +162,19 @@ async fn work(builder: WorkerBuilder, hurry: watch::Sender<bool>, output: &Outpu
                 }
             }
         }
+    };
+    drop((working, heard));
+    tokio::select! {
+        said = saying => said.map_err(|error| Failure::machine(error.to_string()))?,
+        _ = signals.next() => {}
+    }
+    match stopped? {
+        Stopped::Superseded => {
+            let text = "another worker has come under the same name";
+            Err(Failure::new(Exit::Refused, text))
+        }
+        // Whoever stopped or drained it knows why.
+        _ => Ok(if told > 1 { Exit::Interrupted } else { Exit::Done }),
     }
 }
 
@@ -182,7 +215,7 @@ struct Runner {
     arguments: Vec<OsString>,
     /// Turns true when runs are to be stopped.
     hurried: watch::Receiver<bool>,
-    output: Arc<Output>,
+    heard: Heard,
 }
 
 impl Runner {
@@ -207,9 +240,7 @@ impl Runner {
                 _ = hurried.wait_for(|hurried| *hurried) => {}
             }
         };
-        let output = self.output.clone();
-        let hear = move |bytes: &[u8]| output.talk(bytes);
-        let ended = command::run(command, Some(task.payload()), &hear, stop).await;
+        let ended = command::run(command, Some(task.payload()), Some(&self.heard), stop).await;
         let ended = ended.map_err(|error| {
             client::Failure::new(format!("{} cannot be run: {error}", self.program.display()))
         })?;

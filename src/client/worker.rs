@@ -95,7 +95,9 @@ impl Worker {
     /// [`Error::Refused`] if the scheduler does not want this worker: its token, its name, its
     /// settings or its version of the protocol.
     pub async fn run(self) -> Result<Stopped, Error> {
-        let orders = self.stopper.orders.subscribe();
+        let mut orders = self.stopper.orders.subscribe();
+        // One that was given before counts, too.
+        orders.mark_changed();
         // The session holds a stopper too, so that orders can always come.
         Session::new(self.address, self.handlers, self.stopper, orders).run().await
     }

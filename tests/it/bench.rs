@@ -12,6 +12,7 @@ use ganger::server::Config;
 use serde_json::Value;
 
 use crate::support::Server;
+use crate::support::program::{ganger, say};
 
 #[derive(Parser)]
 #[command(args_override_self = true)]
@@ -88,6 +89,37 @@ fn waiting_tasks_are_measured() {
     let report = bench(server.addr(), &["--queued=3000"]).unwrap();
     positive(&report, &["fill_tps", "idle_rss_mb", "full_rss_mb", "refill_drain_tps"]);
     assert_eq!(report["kind"], "queued");
+}
+
+/// Has the program start a scheduler of its own; its store, and the figures.
+fn bench_alone(store: &str, more: &[&str]) -> Value {
+    let alone = ["bench", "--json", "--store", store, "--limit", "60"];
+    let said = say(&mut ganger(alone.iter().chain(more).copied())).with(0);
+    assert_eq!(said.out.lines().count(), 1, "{said:?}");
+    said.json()
+}
+
+#[test]
+fn a_scheduler_is_started_for_the_purpose() {
+    for store in ["memory:", "file:"] {
+        let report = bench_alone(store, &SMALL);
+        has_all_figures(&report);
+        assert_eq!(report["store"], store);
+    }
+}
+
+#[test]
+fn waiting_tasks_outlast_the_kill_of_a_scheduler_that_keeps_them() {
+    let report = bench_alone("file:", &["--queued=3000"]);
+    positive(&report, &["fill_tps", "refill_drain_tps"]);
+    positive(&report, &["listening_s", "restart_s", "restarted_rss_mb"]);
+    assert!(report["listening_s"].as_f64() <= report["restart_s"].as_f64(), "{report}");
+    // The files have room for so few already.
+    assert!(report["disk_per_task"].is_number(), "{report}");
+    // In memory there is nothing to start again with.
+    let report = bench_alone("memory:", &["--queued=3000"]);
+    positive(&report, &["fill_tps", "refill_drain_tps"]);
+    assert_eq!(report["restart_s"], Value::Null);
 }
 
 #[test]

@@ -14,6 +14,12 @@ const GATED: &str = "case {} in [1-5]) ;; \
                      *) echo {} >> begun; until [ -e go ]; do sleep 0.01; done ;; esac; \
                      echo {} >> log; echo {}";
 
+/// Prints its line: the first more often than pipes and buffers hold. The second waits for the gate;
+/// those behind the third note it if the reader pauses.
+const LOUD: &str = "case {} in 1) yes $(printf %01000d 1) | head -n 4000 ;; \
+                    2) until [ -e go ]; do sleep 0.01; done; echo {} ;; 3) echo {} ;; \
+                    *) [ -e reads ] || echo {} >> early; echo {} ;; esac; echo {} >> log";
+
 fn run(dir: &TempDir, args: &[&str]) -> Command {
     let mut command = ganger(["run"].iter().chain(args).copied());
     command.current_dir(dir.path());
@@ -272,6 +278,43 @@ fn a_reader_that_has_enough_ends_the_run_which_can_go_on() {
     said.tells("stdout was closed before the end").tells("goes on; --again begins anew");
     let said = say_to(&mut run(&dir, &["-w", "2", "--", "echo"]), &lines(1, 200)).with(0);
     assert!(!said.out.is_empty() && said.err.contains("going on with an interrupted run"));
+}
+
+#[test]
+fn a_reader_that_pauses_holds_up_what_has_not_begun_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let serve = Serve::with(&["--store", "memory:", "--max-payload", "8MiB"]);
+    let args = ["-w", "2", "--connect", &serve.addr.to_string(), "--shell", "--", LOUD];
+    let mut running = Running::start_paused(&mut run(&dir, &args));
+    running.write(&lines(1, 9));
+    assert_eq!(running.line().len(), 1000);
+    // It is being printed, and the rest of it is not read.
+    open_the_gate(&dir);
+    let done = || serve.say(["stats", "--json"]).json()["kinds"][0]["succeeded"].as_u64();
+    eventually("the end of what ran", || done() >= Some(2));
+    fs::write(dir.path().join("reads"), "").unwrap();
+    let numbers = sorted(&running.end().with(0).out);
+    assert_eq!(numbers.iter().filter(|number| **number == 1).count(), 4000);
+    assert_eq!(numbers[4000..], (2..=9).collect::<Vec<_>>());
+    assert_eq!(log(&dir), (1..=9).collect::<Vec<_>>());
+    assert_eq!(fs::read_to_string(dir.path().join("early")).unwrap_or_default(), "");
+}
+
+#[test]
+fn a_reader_that_pauses_does_not_hold_up_ctrl_c() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["-w", "2", "--shell", "--", LOUD];
+    let mut running = Running::start_paused(&mut run(&dir, &args));
+    running.write("1\n");
+    running.line();
+    eventually("the end", || {
+        running.signal("INT");
+        !running.is_running()
+    });
+    running.end().with(130);
+    // What was not printed to its end is printed, and not run again.
+    let out = say_to(&mut run(&dir, &args), "1\n").with(0).out;
+    assert_eq!((out.lines().count(), log(&dir)), (4000, vec![1]));
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub(super) struct Crew {
     stoppers: Vec<Stopper>,
     halt: watch::Sender<Halt>,
     scheduler: Option<Scheduler>,
+    /// Whether the scheduler has others to serve.
+    is_shared: bool,
 }
 
 /// A scheduler in this process.
@@ -146,8 +148,9 @@ impl Crew {
             stoppers: Vec::new(),
             halt,
             scheduler,
+            is_shared: matches!(place, Place::Running { .. }),
         };
-        let slots = if crew.scheduler.is_some() { AHEAD } else { 1 };
+        let slots = if crew.is_shared { 1 } else { AHEAD };
         for worker in 0..workers {
             crew.add_worker(worker, slots, &addr, token.as_deref(), names)?;
         }
@@ -266,14 +269,16 @@ impl Crew {
     pub(super) async fn disband(mut self, finished: bool) -> Result<(), Failure> {
         self.halt(Halt::Stop);
         while self.workers.join_next().await.is_some() {}
-        match self.scheduler.take() {
-            Some(scheduler) => {
-                scheduler.stop.0();
-                let ended = scheduler.ended.await;
-                ended.map_err(|error| Failure::machine(error.to_string()))??;
-            }
-            None if !finished => drop(withdraw(&self.client, &self.queue).await?),
-            None => {}
+        if self.is_shared && !finished {
+            let withdrawn = withdraw(&self.client, &self.queue);
+            let withdrawn = tokio::time::timeout(STOP_LIMIT, withdrawn).await;
+            let late = || Failure::new(Exit::Unreachable, "the scheduler does not answer");
+            drop(withdrawn.map_err(|_| late())??);
+        }
+        if let Some(scheduler) = self.scheduler.take() {
+            scheduler.stop.0();
+            let ended = scheduler.ended.await;
+            ended.map_err(|error| Failure::machine(error.to_string()))??;
         }
         Ok(())
     }

@@ -1,26 +1,22 @@
-//! Lines to tasks, ends to output, until there are no more or it is told to stop.
+//! Lines to tasks, ends to the writer, until there are no more or it is told to stop.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::super::exit::Failure;
 use super::super::lines::Line;
-use super::super::output::Output;
 use super::super::signals::Signals;
 use super::crew::Crew;
-use super::printer::{Ended, Printer};
+use super::printer::Ended;
+use super::progress::Progress;
 use super::runner::Halt;
 use super::state::{Key, State, is_own};
+use super::writer::Writer;
 use crate::client::{Code, Error, Outcome, Submission};
-
-/// Lines that are handed in ahead of their ends, or held back for the order of the output.
-const WINDOW: usize = 1 << 16;
 
 /// Lines that are taken from the input at once.
 const TOGETHER: usize = 1024;
@@ -47,12 +43,9 @@ pub(super) struct Drive {
     /// Whether there may be more lines.
     is_open: bool,
     state: State,
-    printer: Printer,
-    output: Arc<Output>,
+    writer: Writer,
+    progress: Arc<Progress>,
     seen: JoinSet<Seen>,
-    /// Lines that are run, or were.
-    handed_in: usize,
-    bar: Option<ProgressBar>,
     began: Instant,
 }
 
@@ -60,33 +53,20 @@ impl Drive {
     pub(super) fn new(
         pattern: Submission,
         lines: Receiver<Line>,
-        keep_order: bool,
         state: State,
-        output: Arc<Output>,
+        writer: Writer,
+        progress: Arc<Progress>,
     ) -> Self {
-        let bar = std::io::stderr().is_terminal().then(bar);
-        output.set_bar(bar.clone());
-        let printer = Printer::new(keep_order);
         let (seen, began) = (JoinSet::new(), Instant::now());
-        Self {
-            pattern,
-            lines,
-            is_open: true,
-            state,
-            printer,
-            output,
-            seen,
-            handed_in: 0,
-            bar,
-            began,
-        }
+        Self { pattern, lines, is_open: true, state, writer, progress, seen, began }
     }
 
     /// Runs all lines.
     ///
     /// # Errors
     ///
-    /// Those of the input, the output, the ledger and the scheduler. The run can go on later.
+    /// Those of the input and the scheduler, and one without a text if the writer could not go on. The
+    /// run can go on later.
     pub(super) async fn run(
         &mut self,
         crew: &mut Crew,
@@ -97,11 +77,10 @@ impl Drive {
         while self.is_open || !self.seen.is_empty() {
             if told > 0 && crew.is_gone() {
                 crew.catch_up().await;
-                self.print_ended(crew)?;
+                self.print(Vec::new(), crew)?;
                 return Ok(End::Interrupted);
             }
-            let room = WINDOW.saturating_sub(self.seen.len() + self.printer.held_back());
-            let takes = self.is_open && told == 0 && room > 0;
+            let takes = self.is_open && told == 0;
             tokio::select! {
                 biased;
                 _ = signals.next() => {
@@ -112,12 +91,10 @@ impl Drive {
                         _ => return Ok(End::AtOnce),
                     }
                 }
-                Some(seen) = self.seen.join_next() => {
-                    self.take(seen, crew)?;
-                    self.print_ended(crew)?;
-                }
+                () = self.progress.over() => return Err(Failure::machine("")),
+                Some(seen) = self.seen.join_next() => self.print(vec![ended(seen, crew)?], crew)?,
                 changed = crew.changed() => changed?,
-                count = self.lines.recv_many(&mut read, room.min(TOGETHER)), if takes => {
+                count = take_in(&mut self.lines, &self.progress, &mut read), if takes => {
                     self.is_open = count > 0;
                     for line in read.drain(..) {
                         let line = line.map_err(|error| Failure::machine(error.to_string()))?;
@@ -125,7 +102,7 @@ impl Drive {
                     }
                 }
             }
-            self.show_progress(crew);
+            self.progress.count(|counts| counts.running = crew.runner.running());
         }
         Ok(End::Finished)
     }
@@ -134,8 +111,7 @@ impl Drive {
         crew.halt(Halt::Finish);
         let running = crew.runner.running();
         if running > 0 {
-            let text = format!("finishing {running} commands; Ctrl-C again stops them");
-            self.output.say(&text);
+            self.writer.say(format!("finishing {running} commands; Ctrl-C again stops them"));
         }
     }
 
@@ -145,80 +121,63 @@ impl Drive {
             return;
         }
         let Some(key) = self.state.meet(&line) else { return };
-        let place = self.handed_in;
-        self.handed_in += 1;
+        let place = self.progress.counts().handed_in;
+        self.progress.count(|counts| counts.handed_in += 1);
         let unique = self.state.unique(key);
         let submission = self.pattern.clone().with_payload(line.clone()).unique(unique);
         let end = crew.see_through(submission);
         self.seen.spawn(async move { (place, line, key, end.await) });
     }
 
-    /// Takes all other ends that are there, and prints.
-    fn print_ended(&mut self, crew: &Crew) -> Result<(), Failure> {
+    /// Has ends printed, with all others that are there.
+    fn print(&mut self, mut ends: Vec<(usize, Ended)>, crew: &Crew) -> Result<(), Failure> {
         while let Some(seen) = self.seen.try_join_next() {
-            self.take(seen, crew)?;
+            ends.push(ended(seen, crew)?);
         }
-        self.printer.print(&mut self.state, &self.output)
+        self.progress.count(|counts| counts.ended += ends.len());
+        self.writer.print(ends)
     }
 
-    fn take(&mut self, seen: Result<Seen, JoinError>, crew: &Crew) -> Result<(), Failure> {
-        let (place, line, key, end) = seen.map_err(|error| Failure::machine(error.to_string()))?;
-        let mut ended = Ended { line, key, stdout: Vec::new(), failure: None, ran: None };
-        match end {
-            Ok(Outcome::Done { id, result, .. }) => {
-                ended.stdout = result.into();
-                ended.ran = crew.runner.take_ran(id);
-            }
-            Ok(Outcome::Dead { id, error, reason, .. }) => {
-                // What ran here knows more than what the scheduler keeps.
-                ended.ran = crew.runner.take_ran(id);
-                let (stdout, why) = match &mut ended.ran {
-                    Some(ran) => (std::mem::take(&mut ran.stdout), ran.why.take()),
-                    None => (Vec::new(), None),
-                };
-                let told = || String::from_utf8_lossy(&error).into_owned();
-                let why = why.unwrap_or_else(told);
-                ended.stdout = stdout;
-                ended.failure = Some(if why.is_empty() { reason } else { why });
-            }
-            Ok(Outcome::Cancelled { reason, .. }) => ended.failure = Some(reason),
-            // This line cannot be had, all others can.
-            Err(error) if matches!(error.code(), Some(Code::TooLarge | Code::Expired)) => {
-                ended.failure = Some(error.to_string());
-            }
-            Err(error) => return Err(error.into()),
-        }
-        self.printer.take(place, ended);
-        Ok(())
-    }
-
-    fn show_progress(&self, crew: &Crew) {
-        let Some(bar) = &self.bar else { return };
-        bar.set_length(self.handed_in as u64);
-        bar.set_position((self.handed_in - self.seen.len()) as u64);
-        let failed = match self.printer.failed() {
-            0 => String::new(),
-            failed => format!(", {failed} failed"),
-        };
-        bar.set_message(format!("{} running{failed}", crew.runner.running()));
-    }
-
-    /// What the run came to, and what is left of it.
-    pub(super) fn close(self) -> (State, Printer, Duration) {
-        self.output.set_bar(None);
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
-        (self.state, self.printer, self.began.elapsed())
+    /// What is left of the run, and how long it took.
+    pub(super) fn close(self) -> (State, Writer, Duration) {
+        (self.state, self.writer, self.began.elapsed())
     }
 }
 
-fn bar() -> ProgressBar {
-    let template = "{bar:30.cyan/dim} {pos}/{len}  {per_sec:.bold}  {eta} left  {msg}";
-    let style = ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━╸─");
-    let bar = ProgressBar::new(0).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
+/// Takes lines from the input, as soon as there is room for them; how many, none at its end. Dropping
+/// the future loses none.
+async fn take_in(lines: &mut Receiver<Line>, progress: &Progress, to: &mut Vec<Line>) -> usize {
+    let room = progress.room().await;
+    lines.recv_many(to, room.min(TOGETHER)).await
+}
+
+/// How a line ended, and its place.
+fn ended(seen: Result<Seen, JoinError>, crew: &Crew) -> Result<(usize, Ended), Failure> {
+    let (place, line, key, end) = seen.map_err(|error| Failure::machine(error.to_string()))?;
+    let mut ended = Ended { line, key, stdout: Vec::new(), failure: None, ran: None };
+    match end {
+        Ok(Outcome::Done { id, result, .. }) => {
+            ended.stdout = result.into();
+            ended.ran = crew.runner.take_ran(id);
+        }
+        Ok(Outcome::Dead { id, error, reason, .. }) => {
+            // What ran here knows more than what the scheduler keeps.
+            ended.ran = crew.runner.take_ran(id);
+            let (stdout, why) = match &mut ended.ran {
+                Some(ran) => (std::mem::take(&mut ran.stdout), ran.why.take()),
+                None => (Vec::new(), None),
+            };
+            let told = || String::from_utf8_lossy(&error).into_owned();
+            let why = why.unwrap_or_else(told);
+            ended.stdout = stdout;
+            ended.failure = Some(if why.is_empty() { reason } else { why });
+        }
+        Ok(Outcome::Cancelled { reason, .. }) => ended.failure = Some(reason),
+        // This line cannot be had, all others can.
+        Err(error) if matches!(error.code(), Some(Code::TooLarge | Code::Expired)) => {
+            ended.failure = Some(error.to_string());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok((place, ended))
 }

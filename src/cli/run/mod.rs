@@ -3,18 +3,21 @@
 //! - `template`: the command with its places for the line.
 //! - `state`: what an interrupted run leaves for the next one.
 //! - `crew`: the scheduler and the workers. `runner`: what the workers do; `turns`: when.
-//! - `drive`: lines to tasks, ends to output. `printer`: what is printed. `tally`: what is counted.
-//!   `summary`: what is told at the end.
+//! - `drive`: lines to tasks, ends to the `writer`, a thread that prints. `printer`: what is printed.
+//!   `progress`: how far it is, and what holds it up.
+//! - `tally`: what is counted of the commands. `summary`: what is told at the end.
 
 mod crew;
 mod drive;
 mod printer;
+mod progress;
 mod runner;
 mod state;
 mod summary;
 mod tally;
 mod template;
 mod turns;
+mod writer;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -26,10 +29,13 @@ use tokio::sync::watch;
 
 use self::crew::{Crew, Names, Place};
 use self::drive::{Drive, End};
+use self::printer::Printer;
+use self::progress::Progress;
 use self::runner::{Halt, Runner};
-use self::state::State;
+use self::state::{Ledger, State};
 use self::summary::Summary;
 use self::template::Template;
+use self::writer::Writer;
 use super::exit::{Exit, Failure, Outcome};
 use super::lines::read_stdin;
 use super::output::Output;
@@ -51,7 +57,8 @@ const KEPT: (Duration, Duration) =
 ///
 /// A run that was interrupted goes on when the same command is run again in the same directory: lines that
 /// are finished are not run again, and what was printed is not printed again. Ctrl-C lets commands finish
-/// that run; a second one stops them.
+/// that run; a second one stops them. Only SIGKILL leaves them behind: they end by themselves, and are run
+/// again.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Commands to run at once, each by a worker of its own [default: processors]
@@ -108,13 +115,13 @@ impl Run {
             let failure = Failure::usage(format!("there is no command {}", program.display()));
             return Err(failure.hint("a line of a shell needs --shell"));
         }
-        let state = State::open(&self.identity(), self.again)?;
+        let (state, ledger) = State::open(&self.identity(), self.again)?;
         if state.goes_on() {
             say_that_it_goes_on(&state, output);
         } else if std::io::stdin().is_terminal() {
             output.say("reading lines from the terminal; Ctrl-D ends them");
         }
-        block_on(self.drive_all(template, state, output))
+        block_on(self.drive_all(template, state, ledger, output))
     }
 
     /// What makes it the same run.
@@ -124,39 +131,62 @@ impl Run {
         [flags.into(), scheduler.into()].into_iter().chain(self.command.iter().cloned()).collect()
     }
 
-    async fn drive_all(self, template: Template, state: State, output: &Arc<Output>) -> Outcome {
-        let mut signals = Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
-        let (command, goes_on) = (template.kind(), state.goes_on());
-        let place = match self.scheduler {
-            Some(addr) => Place::Running { addr, token: self.token },
+    fn place(&self, state: &State) -> Place {
+        match self.scheduler.clone() {
+            Some(addr) => Place::Running { addr, token: self.token.clone() },
             None => Place::Own { store: state.store() },
-        };
-        let names = Names::new(&command, state.nonce(), &place);
+        }
+    }
+
+    /// What the tasks of all lines have in common.
+    fn pattern(&self, names: &Names, place: &Place) -> Submission {
         let kept = if matches!(place, Place::Own { .. }) { KEPT.0 } else { KEPT.1 };
-        let pattern = Submission::new(names.kind.clone(), "")
+        Submission::new(names.kind.clone(), "")
             .queue(names.queue.clone())
             .attempts(self.attempts)
             .backoff(self.backoff)
             .unique_for(kept)
-            .result_ttl(kept);
+            .result_ttl(kept)
+    }
+
+    async fn drive_all(
+        self,
+        template: Template,
+        state: State,
+        ledger: Ledger,
+        output: &Arc<Output>,
+    ) -> Outcome {
+        let mut signals = Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
+        let (command, goes_on) = (template.kind(), state.goes_on());
+        let place = self.place(&state);
+        let names = Names::new(&command, state.nonce(), &place);
+        let pattern = self.pattern(&names, &place);
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.map_or_else(cores, usize::from);
         let (halt, halted) = watch::channel(Halt::Not);
-        let runner = Runner::new(template, self.timeout, workers, halted, output.clone());
+        let progress = Arc::<Progress>::default();
+        let runner = Runner::new(template, self.timeout, workers, halted, progress.clone());
         let mut crew = Crew::gather(&place, &names, goes_on, runner, halt, workers).await?;
         let lines = read_stdin(if self.null { 0 } else { b'\n' });
-        let mut drive = Drive::new(pattern, lines, self.keep_order, state, output.clone());
+        let printer = Printer::new(self.keep_order, ledger);
+        let writer = Writer::start(printer, progress.clone(), output.clone());
+        let mut drive = Drive::new(pattern, lines, state, writer, progress);
         let end = drive.run(&mut crew, &mut signals).await;
-        let (state, printer, took) = drive.close();
         if matches!(end, Ok(End::AtOnce)) {
             // What still runs is killed with the runtime.
             return Ok(Exit::Interrupted);
         }
+        let (state, writer, took) = drive.close();
         let runner = crew.runner.clone();
         let disbanded = crew.disband(matches!(end, Ok(End::Finished))).await;
+        let (printer, written) = tokio::select! {
+            closed = writer.close() => closed?,
+            // The reader is not waited for any more: the next run prints what this one has not.
+            _ = signals.next() => return Ok(Exit::Interrupted),
+        };
         let summary = Summary { state, printer, took, command };
-        // What could not be ended in good order is not the end of the run.
-        let end = disbanded.and(end);
+        // What went wrong first is told: the rest may have come of it.
+        let end = written.and(end).and_then(|end| disbanded.map(|()| end));
         summary.show(end, &runner.tally(), output)
     }
 }

@@ -8,7 +8,7 @@ use super::super::exit::Failure;
 use super::super::output::{Output, json_bytes};
 use super::super::table::visible;
 use super::runner::Ran;
-use super::state::{Key, State};
+use super::state::{Key, Ledger};
 
 /// The most failures that are listed at the end.
 const LISTED: usize = 20;
@@ -28,9 +28,17 @@ pub(super) struct Ended {
     pub(super) ran: Option<Ran>,
 }
 
+impl Ended {
+    /// How long its output is, in bytes.
+    pub(super) fn output_len(&self) -> usize {
+        self.stdout.len() + self.ran.as_ref().map_or(0, |ran| ran.stderr.len())
+    }
+}
+
 /// Prints what came of lines, and notes it in the ledger.
 #[derive(Debug)]
 pub(super) struct Printer {
+    ledger: Ledger,
     /// Lines that ended before one that stands before them; absent if the order does not matter.
     held_back: Option<BTreeMap<usize, Ended>>,
     /// The place of the next line to be printed.
@@ -43,8 +51,9 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(keep_order: bool) -> Self {
+    pub(super) fn new(keep_order: bool, ledger: Ledger) -> Self {
         Self {
+            ledger,
             held_back: keep_order.then(BTreeMap::new),
             next: 0,
             ready: Vec::new(),
@@ -64,16 +73,16 @@ impl Printer {
     }
 
     /// Prints all that is ready, and then notes it: what a crash comes between is printed again, never
-    /// left out.
+    /// left out. The number of lines that it was.
     ///
     /// # Errors
     ///
     /// Those of stdout and of the ledger.
-    pub(super) fn print(&mut self, state: &mut State, output: &Output) -> Result<(), Failure> {
+    pub(super) fn print(&mut self, output: &Output) -> Result<usize, Failure> {
         if self.ready.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        let mut data = Vec::new();
+        let (mut data, mut said) = (Vec::new(), Vec::new());
         let mut ends = Vec::with_capacity(self.ready.len());
         for ended in self.ready.drain(..) {
             if output.is_json() {
@@ -81,6 +90,9 @@ impl Printer {
                 data.push(b'\n');
             } else {
                 data.extend_from_slice(&ended.stdout);
+            }
+            if let Some(ran) = ended.ran {
+                said.extend_from_slice(&ran.stderr);
             }
             ends.push((ended.key, ended.failure.is_none()));
             if let Some(why) = ended.failure {
@@ -91,14 +103,11 @@ impl Printer {
                 }
             }
         }
+        output.talk(&said);
         output.data(&data)?;
         self.printed += ends.len();
-        state.finish(&ends)
-    }
-
-    /// How many lines wait for one that stands before them.
-    pub(super) fn held_back(&self) -> usize {
-        self.held_back.as_ref().map_or(0, BTreeMap::len)
+        self.ledger.finish(&ends)?;
+        Ok(ends.len())
     }
 
     /// How many lines were printed.

@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::command;
-use super::super::output::Output;
 use super::super::values::spoken_ms;
+use super::progress::Progress;
 use super::tally::Tally;
 use super::template::Template;
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use crate::client::{Failure, Task};
 use crate::task::TaskId;
 
@@ -40,7 +40,7 @@ pub(super) struct Runner {
     /// scheduler's disk between two commands.
     turns: Turns,
     halt: watch::Receiver<Halt>,
-    output: Arc<Output>,
+    progress: Arc<Progress>,
     tally: Mutex<Tally>,
     /// What the last runs of tasks came to, for what the scheduler does not tell.
     ran: Mutex<HashMap<TaskId, Ran>>,
@@ -57,6 +57,8 @@ pub(super) struct Ran {
     pub(super) stdout: Vec<u8>,
     /// Why it failed, if it did.
     pub(super) why: Option<String>,
+    /// What it wrote to stderr, if it went well.
+    pub(super) stderr: Vec<u8>,
 }
 
 impl Runner {
@@ -65,11 +67,11 @@ impl Runner {
         timeout: Option<Duration>,
         at_once: usize,
         halt: watch::Receiver<Halt>,
-        output: Arc<Output>,
+        progress: Arc<Progress>,
     ) -> Self {
         let tally = Mutex::new(Tally::new((1..=at_once).map(|worker| format!("w{worker}"))));
         let (turns, ran) = (Turns::new(at_once), Mutex::default());
-        Self { template, timeout, turns, halt, output, tally, ran }
+        Self { template, timeout, turns, halt, progress, tally, ran }
     }
 
     /// How many commands are running.
@@ -94,7 +96,7 @@ impl Runner {
             biased;
             _ = halt.wait_for(|halt| *halt > Halt::Not) => None,
             _ = task.cancelled() => None,
-            turn = self.turns.take(task.id()) => Some(turn),
+            turn = self.turn(task.id()) => Some(turn),
         };
         // Told to begin nothing new, before or meanwhile, or not wanted any more.
         let Some(turn) = turn else { return Err(Failure::release(Duration::ZERO)) };
@@ -102,20 +104,35 @@ impl Runner {
         let result = self.run_now(task).await;
         let took = began.elapsed();
         let worker = turn.number;
-        let (stdout, why, result) = match result {
-            Ok(stdout) => (Vec::new(), None, Ok(stdout)),
+        let (ran, result) = match result {
+            Ok((stdout, stderr)) => {
+                (Ran { worker, took, stdout: Vec::new(), why: None, stderr }, Ok(stdout))
+            }
             Err(Unfinished::Stopped) => return Err(Failure::release(Duration::ZERO)),
             Err(Unfinished::Failed { stdout, why, for_good }) => {
                 let failure = if for_good { Failure::fatal(&*why) } else { Failure::new(&*why) };
-                (stdout, Some(why), Err(failure))
+                (Ran { worker, took, stdout, why: Some(why), stderr: Vec::new() }, Err(failure))
             }
         };
         self.tally().count(worker, took, result.is_ok());
-        lock(&self.ran).insert(task.id(), Ran { worker, took, stdout, why });
+        lock(&self.ran).insert(task.id(), ran);
         result
     }
 
-    async fn run_now(&self, task: &Task) -> Result<Vec<u8>, Unfinished> {
+    /// Waits for the turn of a task, and until the reader of the output has caught up.
+    async fn turn(&self, id: TaskId) -> Turn<'_> {
+        loop {
+            self.progress.caught_up().await;
+            let turn = self.turns.take(id).await;
+            // While it waited for its turn, the reader may have paused.
+            if !self.progress.is_behind() {
+                return turn;
+            }
+        }
+    }
+
+    /// Runs it; what it wrote to stdout and to stderr.
+    async fn run_now(&self, task: &Task) -> Result<(Vec<u8>, Vec<u8>), Unfinished> {
         let line = task.payload();
         let command = self.template.command(&line);
         let mut halt = self.halt.clone();
@@ -128,11 +145,10 @@ impl Runner {
             }
         };
         let program = command.as_std().get_program().to_owned();
-        let ended = command::run(command, None, &|_| {}, stop).await;
+        let ended = command::run(command, None, None, stop).await;
         let ended = ended.map_err(|error| unrunnable(&program, &line, &error))?;
         if ended.status.success() && !ended.too_much {
-            self.output.talk(&ended.stderr);
-            return Ok(ended.stdout);
+            return Ok((ended.stdout, ended.stderr));
         }
         let why = ended.failure();
         let why = match late {

@@ -49,7 +49,6 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct State {
     dir: PathBuf,
-    ledger: File,
     /// Tells the tasks of this run from those of an earlier one that was forgotten.
     nonce: String,
     /// How the lines ended that were finished earlier: whether well.
@@ -59,17 +58,16 @@ pub(super) struct State {
 }
 
 impl State {
-    /// What is left of an earlier run of the command here, or what begins a new one; `forget` makes
-    /// it begin anew.
+    /// What is left of an earlier run of the command here, or what begins a new one, and where it is
+    /// noted what comes of its lines; `forget` makes it begin anew.
     ///
     /// # Errors
     ///
     /// If the same command runs here right now, or the directory cannot be written.
-    pub(super) fn open(identity: &[OsString], forget: bool) -> Result<Self, Failure> {
+    pub(super) fn open(identity: &[OsString], forget: bool) -> Result<(Self, Ledger), Failure> {
         let dir = Path::new(PLACE).join(id_of(identity));
         let failed = |error: std::io::Error| {
-            Failure::machine(format!("{}: {error}", dir.display()))
-                .hint("the state of a run is kept in the current directory")
+            failed(&dir, &error).hint("the state of a run is kept in the current directory")
         };
         fs::create_dir_all(&dir).map_err(failed)?;
         let mut options = OpenOptions::new();
@@ -91,27 +89,23 @@ impl State {
         let whole = text.rfind('\n').map_or(0, |last| last + 1);
         ledger.set_len(whole as u64).map_err(failed)?;
         ledger.seek(SeekFrom::End(0)).map_err(failed)?;
-        let mut state = Self {
-            dir,
-            ledger,
-            nonce: String::new(),
-            finished: HashMap::new(),
-            met: HashMap::new(),
-        };
+        let mut ledger = Ledger { dir: dir.clone(), file: ledger };
+        let mut state =
+            Self { dir, nonce: String::new(), finished: HashMap::new(), met: HashMap::new() };
         match text.get(..whole).unwrap_or_default() {
-            "" => state.begin()?,
+            "" => state.begin(&mut ledger)?,
             text => state.go_on(text)?,
         }
-        Ok(state)
+        Ok((state, ledger))
     }
 
-    fn begin(&mut self) -> Result<(), Failure> {
+    fn begin(&mut self, ledger: &mut Ledger) -> Result<(), Failure> {
         let store = self.dir.join("store");
         if store.exists() {
-            fs::remove_dir_all(&store).map_err(|error| self.failed(&error))?;
+            fs::remove_dir_all(&store).map_err(|error| failed(&self.dir, &error))?;
         }
         self.nonce = format!("{:032x}", random());
-        self.append(&format!("{HEAD}{}\n", self.nonce))
+        ledger.append(&format!("{HEAD}{}\n", self.nonce))
     }
 
     fn go_on(&mut self, text: &str) -> Result<(), Failure> {
@@ -166,11 +160,33 @@ impl State {
         (!self.finished.contains_key(&key)).then_some(key)
     }
 
+    /// Removes everything: the run has come to its end.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be removed.
+    pub(super) fn remove(self) -> Result<(), Failure> {
+        fs::remove_dir_all(&self.dir).map_err(|error| failed(&self.dir, &error))?;
+        // Other commands may have left something there.
+        let _ = fs::remove_dir(PLACE);
+        Ok(())
+    }
+}
+
+/// Where the lines are noted whose output is printed. While it is open, no other run of the command
+/// can begin here.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    dir: PathBuf,
+    file: File,
+}
+
+impl Ledger {
     /// Notes that lines are finished and their output is printed, and whether they ended well.
     ///
     /// # Errors
     ///
-    /// If the ledger cannot be written.
+    /// If it cannot be written.
     pub(super) fn finish(&mut self, lines: &[(Key, bool)]) -> Result<(), Failure> {
         let end = |well: bool| if well { "done" } else { "failed" };
         let text: String =
@@ -180,24 +196,12 @@ impl State {
 
     fn append(&mut self, text: &str) -> Result<(), Failure> {
         // One write, so that what others see, and what a crash leaves, ends with a whole line.
-        self.ledger.write_all(text.as_bytes()).map_err(|error| self.failed(&error))
+        self.file.write_all(text.as_bytes()).map_err(|error| failed(&self.dir, &error))
     }
+}
 
-    fn failed(&self, error: &std::io::Error) -> Failure {
-        Failure::machine(format!("{}: {error}", self.dir.display()))
-    }
-
-    /// Removes everything: the run has come to its end.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be removed.
-    pub(super) fn remove(self) -> Result<(), Failure> {
-        fs::remove_dir_all(&self.dir).map_err(|error| self.failed(&error))?;
-        // Other commands may have left something there.
-        let _ = fs::remove_dir(PLACE);
-        Ok(())
-    }
+fn failed(dir: &Path, error: &std::io::Error) -> Failure {
+    Failure::machine(format!("{}: {error}", dir.display()))
 }
 
 /// Whether a line names something in the place of these states: a search of the directory finds it

@@ -110,6 +110,42 @@ fn a_second_sigint_stops_runs_and_gives_their_tasks_back() {
 }
 
 #[test]
+fn a_reader_that_pauses_holds_up_what_commands_say_and_not_the_worker() {
+    let serve = Serve::start();
+    let mut worker = paused_worker(&serve);
+    let loud = serve.say(["submit", "loud"]).out;
+    worker.wait_for("00001");
+    // The rest of it is not read.
+    assert_eq!(serve.say(["submit", "quick", "--wait"]).with(0).out, "1\n");
+    worker.signal("TERM");
+    let said = worker.end().with(0);
+    assert_eq!(said.err.matches("00001\n").count(), 10_000);
+    assert_eq!(serve.say(["watch", loud.trim()]).with(0).out, "1\n");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let serve = Serve::start();
+    let mut worker = paused_worker(&serve);
+    let loud = serve.say(["submit", "loud"]).out;
+    worker.wait_for("00001");
+    // The worker logs that it stops the run, where the run's own words wait to be read.
+    serve.say(["cancel", loud.trim()]).with(0);
+    assert_eq!(serve.say(["submit", "quick", "--wait"]).with(0).out, "1\n");
+    worker.signal("TERM");
+    worker.end().with(0);
+}
+
+/// A worker whose stderr is read as far as it is asked for. All but quick tasks say more there than is
+/// held between it and its reader.
+fn paused_worker(serve: &Serve) -> Running {
+    let script = "test $GANGER_KIND = quick || yes $(printf %01000d 1) | head -n 10000 >&2; \
+                  echo $GANGER_ATTEMPT";
+    let args = ["work", "--kinds", "*", "--slots", "2", "--", "sh", "-c", script];
+    Running::start_paused(&mut serve.ganger(args))
+}
+
+#[test]
 fn draining_waits_for_what_the_worker_has() {
     let dir = tempfile::tempdir().unwrap();
     let serve = Serve::start();

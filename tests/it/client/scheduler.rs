@@ -175,6 +175,9 @@ async fn a_cut_connection_costs_neither_watches_nor_runs() {
             .spawn(async move { client.submit(Submission::new("k", "")).watch().await.unwrap() });
         in_time(begins.recv()).await.unwrap();
     }
+    // A task may begin before its client has heard that it is taken. Answers come in the order of what
+    // was asked: when this one is there, those of all submissions are.
+    assert_eq!(client.stats().await.unwrap()["tasks"]["leased"], json!(4));
     for _ in 0..3 {
         proxy.cut();
         assert_eq!(client.stats().await.unwrap()["tasks"]["leased"], json!(4));

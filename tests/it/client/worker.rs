@@ -36,6 +36,14 @@ async fn drain(talk: &mut Talk) {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_stopped_before_it_runs_does_not_begin() {
+    let fake = Fake::bind().await;
+    let worker = builder(&fake).handle("k", |_| async { Ok::<_, Failure>("") }).build().unwrap();
+    worker.stopper().stop(Duration::from_secs(3600));
+    assert_eq!(in_time(worker.run()).await.unwrap(), Stopped::Asked);
+}
+
+#[tokio::test]
 async fn a_worker_says_who_it_is_and_does_what_it_is_told() {
     let fake = Fake::bind().await;
     let scheduler = async {

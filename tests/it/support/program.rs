@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
 
@@ -80,13 +80,27 @@ struct Words {
 impl Words {
     fn of(from: impl Read + Send + 'static) -> Self {
         let (sender, lines) = mpsc::channel();
+        Self::read(from, lines, move |line| sender.send(line).is_ok())
+    }
+
+    /// Read as far as they are asked for, and a little further: whoever says more is held up.
+    fn as_asked(from: impl Read + Send + 'static) -> Self {
+        let (sender, lines) = mpsc::sync_channel(0);
+        Self::read(from, lines, move |line| sender.send(line).is_ok())
+    }
+
+    fn read(
+        from: impl Read + Send + 'static,
+        lines: Receiver<String>,
+        give: impl Fn(String) -> bool + Send + 'static,
+    ) -> Self {
         std::thread::spawn(move || {
             let mut from = BufReader::new(from);
             let mut line = Vec::new();
             while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let text = String::from_utf8_lossy(&line).into_owned();
                 line.clear();
-                if sender.send(text).is_err() {
+                if !give(text) {
                     return;
                 }
             }
@@ -126,15 +140,14 @@ impl Words {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the process starts");
-        let stdin = child.stdin.take();
-        let out = Words::of(child.stdout.take().expect("stdout"));
-        let err = Words::of(child.stderr.take().expect("stderr"));
-        Self { child, stdin, out, err }
+        let (child, stdin, out, err) = spawn(command);
+        Self { child, stdin, out: Words::of(out), err: Words::of(err) }
+    }
+
+    /// Starts a command whose reader pauses whenever nothing is asked for. Its stdin is open.
+    pub(crate) fn start_paused(command: &mut Command) -> Self {
+        let (child, stdin, out, err) = spawn(command.stdin(Stdio::piped()));
+        Self { child, stdin, out: Words::as_asked(out), err: Words::as_asked(err) }
     }
 
     /// Starts a command that is given lines as it goes on.
@@ -180,8 +193,14 @@ impl Running {
     /// Closes stdin and waits for the end.
     pub(crate) fn end(mut self) -> Said {
         drop(self.stdin.take());
-        let out = std::mem::replace(&mut self.out, Words::of(std::io::empty())).rest();
-        let err = std::mem::replace(&mut self.err, Words::of(std::io::empty())).rest();
+        let out = std::mem::replace(&mut self.out, Words::of(std::io::empty()));
+        let err = std::mem::replace(&mut self.err, Words::of(std::io::empty()));
+        // Both at once: a process that is held up by one does not end the other.
+        let (out, err) = std::thread::scope(|scope| {
+            let out = scope.spawn(|| out.rest());
+            let err = err.rest();
+            (out.join().expect("stdout is read"), err)
+        });
         Said { code: self.wait().code(), out, err }
     }
 
@@ -195,6 +214,13 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(command: &mut Command) -> (Child, Option<ChildStdin>, ChildStdout, ChildStderr) {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the process starts");
+    let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    (child, stdin, out.expect("stdout"), err.expect("stderr"))
 }
 
 /// Waits until something holds that nothing announces.
