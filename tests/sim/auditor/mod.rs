@@ -299,7 +299,7 @@ impl Auditor {
 }
 
 /// Where two stores' contents differ, in words.
-fn difference(expected: &Rows, found: &Rows) -> String {
+pub(crate) fn difference(expected: &Rows, found: &Rows) -> String {
     fn of<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
         name: &str,
         expected: &BTreeMap<K, V>,

@@ -14,7 +14,7 @@ use ganger::protocol::Codec;
 use ganger::record::Batch;
 use ganger::server::engine::{Engine, Turn};
 
-use crate::auditor::Auditor;
+use crate::auditor::{Auditor, difference, require};
 use crate::happening::Happening;
 use crate::mutants::{self, Mutant};
 use crate::net::Net;
@@ -270,8 +270,12 @@ impl Scheduler {
                     let mut after = disk.rows.clone();
                     before.sweep(disk.swept_ms);
                     after.sweep(disk.swept_ms);
-                    let again = before == after;
-                    assert!(again, "I29: a batch that is applied twice changes something");
+                    require!(
+                        "I29",
+                        before == after,
+                        "a batch that is applied twice changes something: {}",
+                        difference(&before, &after)
+                    );
                 }
                 Some(spoilt) => {
                     disk.rows = before;
