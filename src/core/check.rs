@@ -281,8 +281,8 @@ impl Core {
     fn check_timers(&self) {
         let mut wanted: BTreeMap<Reason, u64> = BTreeMap::new();
         for (slot, task) in self.tasks.iter() {
-            if let Phase::Scheduled { due_ms } = task.phase {
-                wanted.insert(Reason::TaskDue(task.id), due_ms);
+            if let Phase::Scheduled { due_ms, over_us } = task.phase {
+                wanted.insert(Reason::TaskDue(task.id), if over_us > 0 { over_us } else { due_ms });
             }
             if let Some(at_ms) = task.expires_at_ms() {
                 wanted.insert(Reason::Expiry(task.id), at_ms);

@@ -38,7 +38,7 @@ impl Core {
             attempt: task.attempt,
             used: task.used,
             due_ms: match task.phase {
-                Phase::Scheduled { due_ms } => Some(due_ms),
+                Phase::Scheduled { due_ms, .. } => Some(due_ms),
                 _ => None,
             },
             worker: worker.map(|worker| self.worker_names.name(worker.name)),
@@ -160,7 +160,7 @@ impl Core {
         if let Some(at_ms) = task.forget_at_ms() {
             self.timers.off_wall(at_ms, Reason::Forget(id));
         }
-        task.phase = Phase::Scheduled { due_ms: 0 };
+        task.phase = Phase::DUE;
         (task.used, task.suspected, task.retried) = (0, 0, true);
         task.more().reason = "";
         let (mut line, record) = (task.line(), task.record.clone());

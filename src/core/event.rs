@@ -5,8 +5,9 @@ use crate::task::{Attempt, SessionId, TaskId};
 
 /// The two clocks, read by the shell once per turn.
 ///
-/// Timeouts, grace and waiting count on the first, which never goes back, and stands still while the
-/// process is held up; identifiers, due times and retention count on the second, which may be set.
+/// Timeouts, grace, delays and waiting count on the first, which never goes back, and stands still
+/// while the process is held up; identifiers, `at=`, expiry and retention count on the second, which
+/// may be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Microseconds of a monotonic clock, from any origin.

@@ -112,12 +112,33 @@ impl Core {
 
     fn on_task_due(&mut self, id: TaskId, fx: &mut Effects) {
         let Some(slot) = self.tasks.find(id) else { return };
-        if let Phase::Scheduled { due_ms } = self.tasks.at(slot).phase {
-            if due_ms <= self.now.wall_ms {
-                self.make_ready(slot, fx);
-            } else {
-                self.timers.at_wall(due_ms, Reason::TaskDue(id));
+        if self.tasks.at(slot).phase.is_due(self.now) {
+            self.make_ready(slot, fx);
+        } else {
+            self.arm_due(slot);
+        }
+    }
+
+    /// Sets the timer of a scheduled task.
+    pub(super) fn arm_due(&mut self, slot: u32) {
+        let task = self.tasks.at(slot);
+        match task.phase {
+            Phase::Scheduled { due_ms, over_us: 0 } => {
+                self.timers.at_wall(due_ms, Reason::TaskDue(task.id));
             }
+            Phase::Scheduled { over_us, .. } => {
+                self.timers.at_mono(over_us, Reason::TaskDue(task.id));
+            }
+            _ => {}
+        }
+    }
+
+    /// Drops the timer of a scheduled task.
+    pub(super) fn disarm_due(&mut self, slot: u32) {
+        let task = self.tasks.at(slot);
+        if let Phase::Scheduled { due_ms, over_us } = task.phase {
+            self.timers.off_wall(due_ms, Reason::TaskDue(task.id));
+            self.timers.off_mono(over_us, Reason::TaskDue(task.id));
         }
     }
 
@@ -142,8 +163,7 @@ impl Core {
         if owner == APART {
             self.leave_apart(slot);
         }
-        let task = self.tasks.at(slot);
-        task.phase = Phase::Scheduled { due_ms: 0 };
+        self.tasks.at(slot).phase = Phase::DUE;
         self.move_count(class, State::Ready, State::Scheduled);
         if isolated {
             self.leave_isolation(class, id, fx);

@@ -266,17 +266,17 @@ impl Core {
 
     /// Has a task wait for so many milliseconds.
     pub(super) fn schedule(&mut self, slot: u32, delay_ms: u64, fx: &mut Effects) {
-        let due_ms = self.now.wall_ms.saturating_add(delay_ms);
+        let now = self.now;
         let task = self.tasks.at(slot);
         let (id, class, from) = (task.id, task.class, task.state());
-        task.phase = Phase::Scheduled { due_ms };
+        task.phase = Phase::wait(now.wall_ms.saturating_add(delay_ms), delay_ms, now);
         let line = task.line();
         self.move_count(class, from, State::Scheduled);
         fx.write_state(id, &line);
         if delay_ms == 0 {
             self.make_ready(slot, fx);
         } else {
-            self.timers.at_wall(due_ms, Reason::TaskDue(id));
+            self.arm_due(slot);
         }
     }
 
@@ -288,9 +288,8 @@ impl Core {
         if let Some(at_ms) = task.expires_at_ms() {
             self.timers.off_wall(at_ms, Reason::Expiry(id));
         }
-        if let Phase::Scheduled { due_ms } = task.phase {
-            self.timers.off_wall(due_ms, Reason::TaskDue(id));
-        }
+        self.disarm_due(slot);
+        let task = self.tasks.at(slot);
         task.phase = match state {
             State::Dead => Phase::Dead { at_ms },
             _ => Phase::Cancelled { at_ms },

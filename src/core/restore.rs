@@ -9,6 +9,7 @@ use crate::core::{Core, Effects, Now};
 use crate::cost::Figures;
 use crate::frame::{Word, Words, number};
 use crate::message::Submit;
+use crate::protocol::submit::BACKOFF_MAX_MS;
 use crate::record::{self, StateLine};
 use crate::task::{State, TaskId};
 
@@ -28,7 +29,7 @@ impl Core {
             return Err(format!("task {id} is of shard {}", id.shard()));
         }
         let class = self.class_of(submit).ok_or("too many queues or kinds")?;
-        let mut task = Task::new(id, class, submit);
+        let mut task = Task::new(id, class, submit, self.now);
         // Nobody is connected yet, so nobody watches; what the frame says of that was for then.
         if let Some(line) = line {
             self.restore_line(&mut task, line)?;
@@ -60,8 +61,8 @@ impl Core {
             task.more().reason = reason;
         }
         task.phase = match line.state {
-            State::Scheduled => Phase::Scheduled { due_ms: line.at_ms },
-            State::Ready => Phase::Scheduled { due_ms: 0 },
+            State::Scheduled => Phase::wait(line.at_ms, BACKOFF_MAX_MS, self.now),
+            State::Ready => Phase::DUE,
             State::Dead => Phase::Dead { at_ms: line.at_ms },
             State::Cancelled => Phase::Cancelled { at_ms: line.at_ms },
             State::Leased => self.restore_lease(line)?,

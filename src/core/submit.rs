@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::core::event::Peer;
 use crate::core::holds::Hold;
 use crate::core::queues::Counts;
-use crate::core::tasks::{Phase, Task};
+use crate::core::tasks::Task;
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
 use crate::frame::Writer;
@@ -50,7 +50,7 @@ impl Core {
         }
         self.last = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
         let id = self.last;
-        let mut task = Task::new(id, class, submit);
+        let mut task = Task::new(id, class, submit, self.now);
         if submit.watch {
             task.watcher = peer;
             self.count_watch(peer);
@@ -89,15 +89,15 @@ impl Core {
     pub(super) fn begin(&mut self, slot: u32, fx: &mut Effects) {
         let task = self.tasks.at(slot);
         let (id, class, expires) = (task.id, task.class, task.expires_at_ms());
-        let Phase::Scheduled { due_ms } = task.phase else { unreachable!("a new task") };
+        let due = task.phase.is_due(self.now);
         *self.queues.queue_of(class).counts.of(State::Scheduled) += 1;
         if let Some(at_ms) = expires {
             self.timers.at_wall(at_ms, Reason::Expiry(id));
         }
-        if due_ms > self.now.wall_ms {
-            self.timers.at_wall(due_ms, Reason::TaskDue(id));
-        } else {
+        if due {
             self.make_ready(slot, fx);
+        } else {
+            self.arm_due(slot);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::core::event::Peer;
+use crate::core::event::{Now, Peer};
 use crate::core::slots::Slots;
 use crate::frame::{Word, Words, canonical};
 use crate::message::Submit;
@@ -47,8 +47,9 @@ const _: () = assert!(size_of::<Task>() <= 112, "a million tasks wait in memory"
 /// Where a task stands, with what belongs to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Not before a Unix time in milliseconds.
-    Scheduled { due_ms: u64 },
+    /// Not before a Unix time in milliseconds. A wait of so long, a delay or a backoff, is over at a
+    /// monotonic time, whatever the wall clock is set to; that is 0 where the wall clock decides.
+    Scheduled { due_ms: u64, over_us: u64 },
     /// Since a monotonic time; in a line (of an owner, under a keyed route) since another.
     Ready { since_us: u64, lined_us: u64, owner: u32 },
     /// By a worker's session since a monotonic time; `place` is where the worker lists it.
@@ -60,6 +61,26 @@ pub(super) enum Phase {
 }
 
 impl Phase {
+    /// In no line, and due.
+    pub(super) const DUE: Self = Self::Scheduled { due_ms: 0, over_us: 0 };
+
+    /// A wait that ends at a Unix time and is `most_ms` long, of which some may have passed before a
+    /// start: only the wall clock tells how much.
+    pub(super) fn wait(due_ms: u64, most_ms: u64, now: Now) -> Self {
+        let left_ms = due_ms.saturating_sub(now.wall_ms).min(most_ms);
+        let over_us = now.mono_us.saturating_add(left_ms.saturating_mul(1000));
+        Self::Scheduled { due_ms, over_us }
+    }
+
+    /// Scheduled, and the time has come.
+    pub(super) fn is_due(self, now: Now) -> bool {
+        match self {
+            Self::Scheduled { due_ms, over_us: 0 } => due_ms <= now.wall_ms,
+            Self::Scheduled { over_us, .. } => over_us <= now.mono_us,
+            _ => false,
+        }
+    }
+
     pub(super) fn state(self) -> State {
         match self {
             Self::Scheduled { .. } => State::Scheduled,
@@ -141,16 +162,17 @@ impl More {
 }
 
 impl Task {
-    pub(super) fn new(id: TaskId, class: u32, submit: &Submit) -> Self {
-        let due_ms = match submit.start {
-            Start::Now => 0,
-            Start::Delay(ms) => id.wall_ms().saturating_add(ms),
-            Start::At(ms) => ms,
+    pub(super) fn new(id: TaskId, class: u32, submit: &Submit, now: Now) -> Self {
+        let phase = match submit.start {
+            Start::Now => Phase::DUE,
+            // The identifier may be ahead of the clock, which does not make the wait longer.
+            Start::Delay(ms) => Phase::wait(id.wall_ms().saturating_add(ms), ms, now),
+            Start::At(due_ms) => Phase::Scheduled { due_ms, over_us: 0 },
         };
         Self {
             id,
             record: Arc::from(submit.frame.bytes().as_ref()),
-            phase: Phase::Scheduled { due_ms },
+            phase,
             class,
             attempt: 0,
             used: 0,
@@ -276,7 +298,7 @@ impl Task {
     pub(super) fn line(&self) -> StateLine {
         let mut line = StateLine::new(self.state(), self.attempt, self.used);
         line.at_ms = match self.phase {
-            Phase::Scheduled { due_ms } => due_ms,
+            Phase::Scheduled { due_ms, .. } => due_ms,
             Phase::Dead { at_ms } | Phase::Cancelled { at_ms } => at_ms,
             Phase::Ready { .. } | Phase::Leased { .. } => 0,
         };

@@ -26,7 +26,7 @@ pub(super) enum Reason {
     Isolation,
     /// Monotonic: idle queues, old figures, entries of workers.
     Housekeeping,
-    /// Wall: a scheduled task is due.
+    /// A scheduled task is due: monotonic after a wait of so long, wall for `at=`.
     TaskDue(TaskId),
     /// Wall: `expires=` of a task.
     Expiry(TaskId),

@@ -14,7 +14,7 @@ use crate::task::TaskId;
 /// # Errors
 ///
 /// Those of the store; a record that cannot be read is [`Error::Corrupt`] and names itself.
-pub(super) fn load(store: &mut dyn Store, core: &mut Core) -> Result<Loaded, Error> {
+pub fn load(store: &mut dyn Store, core: &mut Core) -> Result<Loaded, Error> {
     store.load(&mut |record| match record {
         Record::Task { id, frame, line } => task(core, id, frame, line),
         Record::Buried { id, frame, line } => task(core, id, frame, Some(line)),

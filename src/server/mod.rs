@@ -2,7 +2,7 @@
 //!
 //! - [`config`]: what a server is told. [`tokens`]: who may do what.
 //! - [`engine`]: the turn, without any I/O. `run`: the loop that drives it.
-//! - [`keeper`]: the store's thread. `load`: from its records to a core.
+//! - [`keeper`]: the store's thread. [`load`]: from its records to a core.
 //! - `listener`, `session`, `outbox`, `directory`: connections.
 //! - [`clock`]: the only reader of the clocks.
 //!
@@ -15,7 +15,7 @@ mod directory;
 pub mod engine;
 pub mod keeper;
 mod listener;
-mod load;
+pub mod load;
 mod outbox;
 mod run;
 mod session;

@@ -4,10 +4,9 @@ use bytes::{Bytes, BytesMut};
 use ganger::core::{Core, Effects, Event, Now, Peer, Settings, What};
 use ganger::frame::Frame;
 use ganger::protocol::{Parsed, Terms, greet, parse_request, render};
-use ganger::server::engine::Engine;
 use ganger::task::SessionId;
 
-use crate::scheduler::restore_all;
+use crate::scheduler::recover;
 use crate::store::{Disk, Rows};
 
 /// A core with a store, driven by hand.
@@ -90,11 +89,10 @@ impl Stage {
     /// The scheduler dies and is back after a while; its monotonic clock begins anew.
     fn restart(&mut self, ms: u64) {
         self.now = Now { mono_us: 5, wall_ms: self.now.wall_ms + ms };
-        let core = Core::new(Settings::default(), 2, self.now);
-        let mut engine = Engine::new(core, 1 << 20);
         let mut disk = Disk::new(None);
         disk.rows = self.rows.clone();
-        restore_all(&mut engine, &mut disk, self.now).expect("what was written is read");
+        let engine = recover(Settings::default(), &mut disk, self.now, 2);
+        let mut engine = engine.expect("what was written is read");
         let mut turn = engine.take_turn();
         if let Some(turn) = &mut turn {
             self.rows.apply(turn.batch(), usize::MAX);

@@ -1,15 +1,14 @@
 //! The fault simulator: the real core and the real engine's turn over simulated time, connections,
 //! workers, clients and storage, all from one seed.
 //!
-//! - `cargo test --test sim` runs 300 seeds; `GANGER_SEEDS=1000..9000 cargo test --test sim seeds`
-//!   runs others.
+//! - `cargo test --test sim` runs 300 seeds; `make seeds SEEDS=1000..9000` runs others.
 //! - A seed that fails is printed. `GANGER_SEED=n cargo test --test sim replay -- --nocapture` runs
 //!   it alone and prints everything that happened.
 //!
-//! In reading order: [`workload`] decides what a seed consists of, [`world`] makes it happen,
-//! [`net`] is time and links, [`scheduler`] the process around the engine, [`store`] what outlives
-//! it, [`peers`] who dials it. The [`auditor`] is a second model that knows what is allowed, and
-//! [`mutants`] prove that it notices what is not.
+//! In reading order: [`workload`] decides what a seed consists of, [`happening`] is what can happen,
+//! [`world`] makes it happen, [`net`] is time and links, [`scheduler`] the process around the engine,
+//! [`store`] what outlives it, [`peers`] who dials it. The [`auditor`] is a second model that knows
+//! what is allowed, [`mutants`] prove that it notices what is not, and [`found`] keeps what it found.
 
 #![expect(clippy::indexing_slicing, reason = "a harness may panic; it says what broke")]
 #![expect(clippy::print_stderr, reason = "a failing seed must be known")]
@@ -17,7 +16,7 @@
 mod auditor;
 mod dice;
 mod found;
-#[allow(dead_code, reason = "a mutant is chosen by hand when a check is looked at")]
+mod happening;
 mod mutants;
 mod net;
 mod peers;
@@ -28,9 +27,11 @@ mod world;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
+use std::sync::{Mutex, Once};
+use std::thread;
 
 use mutants::Mutant;
 use world::World;
@@ -77,40 +78,64 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn seeds_to_run() -> Range<u64> {
-    let Some(text) = variable("GANGER_SEEDS") else { return 0..300 };
-    let (from, to) = text.split_once("..").expect("GANGER_SEEDS is FROM..TO");
-    from.parse().expect("a number")..to.parse().expect("a number")
+#[test]
+fn seeds() {
+    run_all(0..300);
 }
 
 #[test]
-fn seeds() {
-    let mut failed: Vec<(u64, String)> = Vec::new();
-    let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let (mut steps, range) = (0, seeds_to_run());
-    let count = range.end - range.start;
-    for seed in range {
-        let (world, broken) = run(seed, None);
-        steps += world.steps;
-        if variable("GANGER_TELL").is_some() {
-            for line in
-                log_of(&world).lines().filter(|l| l.contains("healed:") || l.contains(" steps"))
-            {
-                eprintln!("seed {seed}: {line}");
-            }
-        }
+#[ignore = "as long as GANGER_SEEDS=from..to says: make seeds"]
+fn sweep() {
+    let text = variable("GANGER_SEEDS").unwrap_or_else(|| "0..2000".to_owned());
+    let (from, to) = text.split_once("..").expect("GANGER_SEEDS is FROM..TO");
+    run_all(from.parse().expect("a number")..to.parse().expect("a number"));
+}
+
+/// What came of some seeds.
+#[derive(Default)]
+struct Outcome {
+    steps: u64,
+    marks: BTreeMap<&'static str, u64>,
+    /// The seeds that failed, with what broke.
+    failed: BTreeMap<u64, String>,
+}
+
+impl Outcome {
+    fn take_in(&mut self, seed: u64, world: &World, broken: Option<String>) {
+        self.steps += world.steps;
         for (mark, times) in world.marks() {
-            *marks.entry(mark).or_default() += times;
+            *self.marks.entry(mark).or_default() += times;
         }
-        if let Some(broken) = broken {
-            let log = log_of(&world);
-            let lines: Vec<&str> = log.lines().collect();
-            let tail = lines[lines.len().saturating_sub(30)..].join("\n");
-            eprintln!("{tail}\nseed {seed}: {broken}");
-            eprintln!("replay: GANGER_SEED={seed} cargo test --test sim replay -- --nocapture\n");
-            failed.push((seed, broken));
-        }
+        let Some(broken) = broken else { return };
+        let log = log_of(world);
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+        eprintln!(
+            "{tail}\nseed {seed}: {broken}\n\
+             replay: GANGER_SEED={seed} cargo test --test sim replay -- --nocapture\n"
+        );
+        self.failed.insert(seed, broken);
     }
+}
+
+/// Runs seeds on all processors, tells those that fail, and what was met in all of them.
+fn run_all(range: Range<u64>) {
+    let count = range.end - range.start;
+    let (seeds, outcome) = (Mutex::new(range), Mutex::new(Outcome::default()));
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let next = seeds.lock().expect("nobody panics with it").next();
+                    let Some(seed) = next else { return };
+                    let (world, broken) = run(seed, None);
+                    outcome.lock().expect("nobody panics with it").take_in(seed, &world, broken);
+                }
+            });
+        }
+    });
+    let Outcome { steps, marks, failed } = outcome.into_inner().expect("nobody panicked with it");
     eprintln!("{count} seeds, {steps} happenings");
     for (mark, times) in &marks {
         eprintln!("{times:8}  {mark}");
@@ -119,6 +144,88 @@ fn seeds() {
         eprintln!("seed {seed}: {}", broken.lines().next().unwrap_or_default());
     }
     assert!(failed.is_empty(), "{} of {count} seeds failed", failed.len());
+    if count >= 300 {
+        let missed: Vec<_> = TO_MEET.iter().filter(|mark| !marks.contains_key(*mark)).collect();
+        assert!(missed.is_empty(), "no run met {missed:?}");
+    }
+}
+
+/// What three hundred seeds must meet: a fault or an answer that never comes proves nothing.
+const TO_MEET: [&str; 63] = [
+    "BYE",
+    "RESULT cancelled",
+    "RESULT dead after its attempts",
+    "RESULT dead as poison",
+    "RESULT dead for its size",
+    "RESULT dead without a retry",
+    "RESULT done",
+    "RESULT expired",
+    "SLOTS",
+    "a CANCEL for a lease that its worker knows nothing of",
+    "a CANCEL push",
+    "a burst",
+    "a connection breaks",
+    "a connection falls silent",
+    "a crash",
+    "a crash at a random moment",
+    "a duplicate is found",
+    "a failure is acknowledged",
+    "a half-closed connection",
+    "a lease is told again",
+    "a long silence",
+    "a name is in use under another token",
+    "a name is taken over",
+    "a queue's policies change",
+    "a release is acknowledged",
+    "a result is acknowledged",
+    "a result over the limit",
+    "a session begins",
+    "a session is resumed",
+    "a unique SUBMIT is sent again",
+    "a worker comes back as somebody new",
+    "a worker dies without a word",
+    "a worker is lost for its silence",
+    "a worker is told to leave",
+    "a wrong request",
+    "an answer for a lease of somebody else",
+    "an answer is sent twice",
+    "an answer to a cancelled lease is acknowledged",
+    "an orderly stop",
+    "an unacknowledged answer is sent again",
+    "an unknown outcome is resolved by sending again",
+    "bad-value",
+    "busy",
+    "conflict",
+    "crash before a batch is applied",
+    "crash between a batch and its answer",
+    "crash during recovery",
+    "crash in the middle of the deliveries",
+    "denied",
+    "ended",
+    "expired",
+    "forbidden",
+    "missing",
+    "running",
+    "stale",
+    "the machine stands still",
+    "the store is nearly full",
+    "the store tries again for a while",
+    "the wall clock is set",
+    "unexpected",
+    "unknown-queue",
+    "unknown-verb",
+    "unknown-worker",
+];
+
+/// Seeds whose logs are compared with those of a second run.
+const TWICE: Range<u64> = 7000..7020;
+
+#[test]
+fn the_same_seed_makes_the_same_log() {
+    for seed in TWICE {
+        let (first, second) = (run(seed, None).0, run(seed, None).0);
+        assert!(first.net.log.0 == second.net.log.0, "two runs of seed {seed} differ");
+    }
 }
 
 #[test]

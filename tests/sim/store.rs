@@ -125,12 +125,14 @@ pub(crate) struct Disk {
     /// The order in which the next load hands back what is kept.
     pub(crate) order: [Group; 6],
     pub(crate) wall_ms: u64,
+    /// Results were forgotten up to this wall time, at the latest.
+    pub(crate) swept_ms: u64,
     pub(crate) mutant: Option<Mutant>,
 }
 
 impl Disk {
     pub(crate) fn new(mutant: Option<Mutant>) -> Self {
-        Self { rows: Rows::default(), order: Group::ALL, wall_ms: 0, mutant }
+        Self { rows: Rows::default(), order: Group::ALL, wall_ms: 0, swept_ms: 0, mutant }
     }
 }
 
@@ -139,8 +141,14 @@ impl Store for Disk {
         &mut self,
         each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Loaded, Error> {
+        let mut read = |record: Record<'_>| match record {
+            Record::Task { id, frame, .. } if self.mutant == Some(Mutant::ForgottenLines) => {
+                each(Record::Task { id, frame, line: None })
+            }
+            record => each(record),
+        };
         for group in self.order {
-            self.rows.each(group, each).map_err(Error::Corrupt)?;
+            self.rows.each(group, &mut read).map_err(Error::Corrupt)?;
         }
         Ok(Loaded { last: self.rows.last })
     }
@@ -160,6 +168,7 @@ impl Store for Disk {
 
     fn sweep(&mut self, wall_ms: u64) -> Result<bool, Error> {
         self.rows.sweep(wall_ms);
+        self.swept_ms = self.swept_ms.max(wall_ms);
         Ok(false)
     }
 

@@ -104,8 +104,10 @@ pub(crate) struct Work {
 /// Clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Asking {
-    /// The longest ordinary pause between two requests.
+    /// The longest pause between two requests.
     pub(crate) think_us: u64,
+    /// The unit of delays and limits, in milliseconds.
+    pub(crate) unit_ms: u64,
     /// Options in SUBMIT.
     pub(crate) timed: u32,
     pub(crate) limited: u32,
@@ -120,61 +122,83 @@ pub(crate) struct Asking {
     pub(crate) retry: u32,
     /// What operators do, beside looking.
     pub(crate) operate: u32,
-    /// Connections that are half-closed after a burst.
+    /// Many requests at once, after which the connection may be half-closed.
     pub(crate) burst: u32,
+    /// Requests that must be refused.
+    pub(crate) wrong: u32,
 }
 
 impl Plan {
     /// The plan of a seed.
     pub(crate) fn of(dice: &mut Dice) -> Self {
-        let pace = dice.spread(1..=60);
+        let steps = dice.within(1200..=3600);
+        let clients = dice.within(1..=4);
+        let think_us = dice.spread(1_000..=1_000_000);
+        // A task takes about ten happenings, so that this is how long a run will last.
+        let pace = Pace { run_us: steps / 10 * think_us / clients, unit_us: think_us };
         let settings = Settings {
             tasks_max: if dice.per_mille(100) { 40 } else { 10_000 },
             events: dice.per_mille(200),
             payload_max: 128 << 10,
             ..Settings::default()
         };
-        let nap_us = every(dice, 150, 20_000_000 * pace);
+        let nap_us = pace.every(dice, 150, 2);
         let work = work(dice, pace);
-        let heartbeat = work.heartbeat;
         Self {
-            steps: u32::try_from(dice.within(1200..=3600)).expect("small"),
+            steps: u32::try_from(steps).expect("small"),
             settings,
             workers: dice.index(7) + 1,
-            clients: dice.index(4) + 1,
+            clients: usize::try_from(clients).expect("small"),
             links: Links {
                 latency_us: dice.spread(100..=200_000),
                 chop: rate(dice, 500),
-                breaks_us: every(dice, 600, 300_000 * pace),
-                silence_us: every(dice, 400, 1_000_000 * pace),
+                breaks_us: pace.every(dice, 600, 30),
+                silence_us: pace.every(dice, 400, 10),
             },
             store: Storage {
                 commit_us: dice.spread(100..=50_000),
                 slow: rate(dice, 50),
                 unknown: rate(dice, 100),
-                pressure_us: every(dice, 200, 3_000_000 * pace),
+                pressure_us: pace.every(dice, 200, 4),
             },
             scheduler: Outages {
-                crash_us: every(dice, 400, 3_000_000 * pace),
+                crash_us: pace.every(dice, 400, 8),
                 before_commit: rate(dice, 12),
                 after_commit: rate(dice, 12),
                 mid_delivery: rate(dice, 12),
                 in_recovery: rate(dice, 400),
-                stop_us: every(dice, 250, 5_000_000 * pace),
-                wall_us: every(dice, 300, 3_000_000 * pace),
+                stop_us: pace.every(dice, 250, 4),
+                wall_us: pace.every(dice, 300, 6),
                 nap_us,
-                hold_up_us: every(dice, 200, 3_000_000 * pace),
+                hold_up_us: pace.every(dice, 200, 6),
             },
             // Life signs over hours would be all that such a run consists of.
-            work: Work { heartbeat: if nap_us.is_some() { 0 } else { heartbeat }, ..work },
+            work: Work { heartbeat: if nap_us.is_some() { 0 } else { work.heartbeat }, ..work },
             ask: asking(dice, pace),
         }
     }
 }
 
-fn work(dice: &mut Dice, pace: u64) -> Work {
+/// How fast a run goes, in simulated microseconds.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// How long it will last with faults, about.
+    run_us: u64,
+    /// What a client waits between two requests, about.
+    unit_us: u64,
+}
+
+impl Pace {
+    /// An interval that comes up to so many times in a run, for so many runs in a thousand.
+    fn every(self, dice: &mut Dice, runs: u32, most: u64) -> Option<u64> {
+        let least_us = 5 * self.unit_us;
+        dice.per_mille(runs).then(|| (self.run_us / dice.within(1..=most)).max(least_us))
+    }
+}
+
+fn work(dice: &mut Dice, pace: Pace) -> Work {
     Work {
-        run_us: dice.spread(1_000..=20_000 * pace),
+        run_us: dice.spread(pace.unit_us / 4..=pace.unit_us * 16).max(1000),
         fail: rate(dice, 400),
         release: rate(dice, 200),
         silent: rate(dice, 100),
@@ -182,7 +206,7 @@ fn work(dice: &mut Dice, pace: u64) -> Work {
         oversized: rate(dice, 20),
         twice: rate(dice, 150),
         progress: rate(dice, 500),
-        whim_us: every(dice, 700, 500_000 * pace),
+        whim_us: pace.every(dice, 700, 20),
         faithful: *dice.pick(&[0, 500, 900, 1000]),
         twins: rate(dice, 200),
         heartbeat: *dice.pick(&[0, 500, 1000]),
@@ -190,9 +214,10 @@ fn work(dice: &mut Dice, pace: u64) -> Work {
     }
 }
 
-fn asking(dice: &mut Dice, pace: u64) -> Asking {
+fn asking(dice: &mut Dice, pace: Pace) -> Asking {
     Asking {
-        think_us: dice.spread(1_000..=20_000 * pace),
+        think_us: pace.unit_us * 2,
+        unit_ms: (pace.unit_us / 1000).max(1),
         timed: rate(dice, 500),
         limited: rate(dice, 500),
         unique: rate(dice, 500),
@@ -204,6 +229,7 @@ fn asking(dice: &mut Dice, pace: u64) -> Asking {
         retry: rate(dice, 200),
         operate: rate(dice, 60),
         burst: rate(dice, 30),
+        wrong: rate(dice, 30),
     }
 }
 
@@ -214,9 +240,4 @@ fn rate(dice: &mut Dice, most: u32) -> u32 {
     } else {
         u32::try_from(dice.within(1..=u64::from(most))).expect("small")
     }
-}
-
-/// An interval around `usual_us` for so many runs in a thousand, none for the others.
-fn every(dice: &mut Dice, runs: u32, usual_us: u64) -> Option<u64> {
-    dice.per_mille(runs).then(|| dice.within(usual_us / 4..=usual_us * 4))
 }

@@ -3,18 +3,22 @@
 //! First with faults, for a number of happenings; then everything is healed, and all that is left
 //! must drain; then everybody leaves, and nothing must be left over.
 
+mod faults;
+
 use std::collections::BTreeMap;
 
 use ganger::core::Now;
+use ganger::store::Store;
 
 use crate::auditor::{Auditor, picture};
 use crate::dice::Dice;
+use crate::happening::{Actor, Errand, Fault, Happening, Way};
 use crate::mutants::Mutant;
-use crate::net::{Actor, Errand, Fault, Happening, Net, Way, note};
+use crate::net::{Net, note};
 use crate::peers::Talk;
 use crate::peers::client::Client;
 use crate::peers::worker::Worker;
-use crate::scheduler::{Fate, Scheduler, recover};
+use crate::scheduler::{Fate, Interrupted, Scheduler, recover};
 use crate::store::Disk;
 use crate::workload::Plan;
 
@@ -91,15 +95,22 @@ impl World {
             self.step();
         }
         note!(self.net, "drained after {} steps: {}", self.steps, self.audit.tally());
+        if !self.is_drained() {
+            self.note_who_waits();
+        }
         self.audit.settled(&self.net);
         self.desert();
     }
 
     fn is_drained(&self) -> bool {
         let quiet = self.scheduler.as_ref().is_some_and(Scheduler::is_quiet);
-        quiet
-            && self.audit.unfinished(self.net.wall_ms()).is_empty()
-            && self.audit.everybody_is_answered()
+        quiet && self.audit.unfinished(&self.net).is_empty() && self.audit.everybody_is_answered()
+    }
+
+    fn note_who_waits(&mut self) {
+        let Some(scheduler) = &mut self.scheduler else { return };
+        let now = scheduler.now(&self.net);
+        note!(self.net, "{}", picture::who_waits(scheduler.core_mut(), now));
     }
 
     fn heal(&mut self) {
@@ -208,7 +219,7 @@ impl World {
         let Some(scheduler) = self.scheduler.as_mut().filter(|its| its.is_quiet()) else { return };
         if self.net.dice.per_mille(15) {
             let now = scheduler.now(&self.net);
-            self.audit.compare(scheduler.core_mut(), now, "live");
+            self.audit.compare(&self.net, scheduler.core_mut(), now, "live");
         }
     }
 
@@ -233,20 +244,25 @@ impl World {
         let mono_us = *net.dice.pick(&[0, 1_000_000, 1 << 40]);
         let now = Now { mono_us, wall_ms: net.wall_ms() };
         let seed = net.dice.bits();
+        let settings = net.plan.settings;
         if !net.healed && net.dice.per_mille(net.plan.scheduler.in_recovery) {
             net.mark("crash during recovery");
             let records = net.dice.index(40);
-            drop(recover(net, &mut self.disk, now, seed, records));
+            let mut disk = Interrupted { disk: &mut self.disk, records };
+            drop(recover(settings, &mut disk, now, seed));
             let us = net.dice.spread(1_000..=20_000_000);
             return net.after(us, Happening::Start);
         }
         self.audit.found(net, self.lives, &self.disk.rows);
-        let whole = usize::MAX;
-        let mut engine = recover(net, &mut self.disk, now, seed, whole).expect("all of it");
+        let read = |disk: &mut Disk| {
+            let engine = recover(settings, disk, now, seed);
+            engine.unwrap_or_else(|error| panic!("I30: what was written is not read: {error}"))
+        };
+        let mut engine = read(&mut self.disk);
         engine.core().check();
-        self.audit.compare(engine.core_mut(), now, "recovered");
+        self.audit.compare(net, engine.core_mut(), now, "recovered");
         self.disk.order.reverse();
-        let mut again = recover(net, &mut self.disk, now, seed, whole).expect("all of it");
+        let mut again = read(&mut self.disk);
         let equal = tasks(&mut engine, now) == tasks(&mut again, now);
         assert!(equal, "I30: two recoveries of the same rows differ");
         let mut scheduler = Scheduler::new(self.lives, engine, net, now);
@@ -303,89 +319,9 @@ impl World {
 
     fn sweep(&mut self) {
         let wall_ms = self.net.wall_ms();
-        self.disk.rows.sweep(wall_ms);
+        self.disk.sweep(wall_ms).expect("this store has no errors to tell");
         self.audit.swept(wall_ms);
         self.net.after(7_000_000, Happening::Sweep);
-    }
-
-    fn plan_fault(&mut self, fault: Fault) {
-        let plan = &self.net.plan;
-        let us = match fault {
-            Fault::Break => plan.links.breaks_us,
-            Fault::Silence => plan.links.silence_us,
-            Fault::Crash => plan.scheduler.crash_us,
-            Fault::Stop => plan.scheduler.stop_us,
-            Fault::Wall => plan.scheduler.wall_us,
-            Fault::Pressure => plan.store.pressure_us,
-            Fault::Nap => plan.scheduler.nap_us,
-            Fault::HoldUp => plan.scheduler.hold_up_us,
-        };
-        if let Some(us) = us {
-            let us = self.net.dice.within(1..=us * 2);
-            self.net.after(us, Happening::Fault(fault));
-        }
-    }
-
-    fn on_fault(&mut self, fault: Fault) {
-        if self.net.healed {
-            return;
-        }
-        self.plan_fault(fault);
-        self.net.mark(fault.word());
-        let net = &mut self.net;
-        match fault {
-            Fault::Break | Fault::Silence => self.break_link(fault),
-            Fault::Crash => {
-                if self.scheduler.is_some() {
-                    self.end_process(Fate::Dies);
-                }
-            }
-            Fault::Stop => {
-                if let Some(scheduler) = &mut self.scheduler {
-                    scheduler.ask_to_stop(net);
-                }
-            }
-            Fault::Wall => {
-                let ms = i64::try_from(net.dice.spread(1..=7_200_000)).expect("small");
-                let by_ms = if net.dice.per_mille(500) { -ms } else { ms };
-                net.set_wall(by_ms);
-                if let Some(scheduler) = &mut self.scheduler {
-                    scheduler.on_wall_set(net);
-                }
-            }
-            Fault::Pressure => {
-                let us = net.dice.spread(1_000..=5_000_000);
-                net.after(0, Happening::Pressure(true));
-                net.after(us, Happening::Pressure(false));
-            }
-            Fault::Nap => {
-                let us = net.dice.spread(1_000_000..=9_000_000_000);
-                net.nap(us);
-            }
-            Fault::HoldUp => {
-                let us = net.dice.spread(1_000..=30_000_000);
-                net.hold_up(us);
-                if let Some(scheduler) = &mut self.scheduler {
-                    scheduler.on_held_up(us);
-                }
-            }
-        }
-    }
-
-    fn break_link(&mut self, fault: Fault) {
-        let live = self.net.live();
-        if live.is_empty() {
-            return;
-        }
-        let link = *self.net.dice.pick(&live);
-        let owner = self.net.link(link).owner;
-        note!(self.net, "link {link} of {owner:?}: {}", fault.word());
-        if fault == Fault::Break {
-            self.net.snap(link);
-        } else {
-            self.net.darken(link, Way::Up);
-            self.net.darken(link, Way::Down);
-        }
     }
 
     /// What was met in this run.
@@ -399,31 +335,4 @@ fn tasks(
     now: Now,
 ) -> BTreeMap<ganger::task::TaskId, String> {
     picture::tasks(engine.core_mut(), now)
-}
-
-impl Fault {
-    /// Every kind of fault that comes at intervals.
-    const ALL: [Self; 8] = [
-        Self::Break,
-        Self::Silence,
-        Self::Crash,
-        Self::Stop,
-        Self::Wall,
-        Self::Pressure,
-        Self::Nap,
-        Self::HoldUp,
-    ];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Break => "a connection breaks",
-            Self::Silence => "a connection falls silent",
-            Self::Crash => "a crash at a random moment",
-            Self::Stop => "an orderly stop is asked for",
-            Self::Wall => "the wall clock is set",
-            Self::Pressure => "the store is nearly full",
-            Self::Nap => "a long silence",
-            Self::HoldUp => "the machine stands still",
-        }
-    }
 }

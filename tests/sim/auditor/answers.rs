@@ -8,7 +8,7 @@ use ganger::protocol::{Answer, read_frame};
 use ganger::task::{Attempt, State, TaskId};
 
 use super::facts::{Asked, Conn};
-use super::tasks::{Ending, Row};
+use super::task::{Ending, Row};
 use super::{Auditor, require, violated};
 use crate::net::Net;
 
@@ -84,11 +84,12 @@ impl Auditor {
                 let ready = self.stood(*wanted, *from, |state| state == State::Ready);
                 require!("I18", ready, "task {wanted} has not come back, as was said");
             }
-            Asked::Answer { id: wanted, attempt } => {
+            Asked::Answer { id: wanted, attempt, .. } => {
                 require!("R", id == Some(*wanted), "{wanted} is answered with {id:?}");
                 self.on_acknowledged(net, *wanted, *attempt);
             }
             Asked::Plain => require!("R", id.is_none(), "a plain OK names {id:?}"),
+            Asked::Wrong(code) => violated!("R", "OK to what is {code:?}: {accepted:?}"),
             Asked::Json | Asked::Look => {
                 let json = accepted.payload().map(|json| serde_json::from_slice(&json));
                 let read = matches!(json, None | Some(Ok(serde_json::Value::Object(_))));
@@ -107,6 +108,10 @@ impl Auditor {
             return;
         }
         net.mark(if welcome.resumed { "a session is resumed" } else { "a session begins" });
+        if !welcome.resumed {
+            self.is_no_rival(peer);
+        }
+        let conn = self.conn(peer);
         let closing = conn.closing;
         conn.session = Some(session);
         let held = self.sessions.entry(session).or_default();
@@ -201,7 +206,10 @@ impl Auditor {
     fn on_err(&mut self, net: &Net, peer: Peer, asked: &Asked, rejected: &Rejected) {
         let code = rejected.code.unwrap_or_else(|| panic!("R: {rejected:?}"));
         match (asked, code) {
-            (Asked::Hello, Code::Denied) => self.conn(peer).closing = true,
+            (Asked::Hello, Code::Denied) => {
+                self.is_no_rival(peer);
+                self.conn(peer).closing = true;
+            }
             (Asked::Submit { .. }, Code::Busy) => {
                 require!("R", self.may_be_busy, "busy without a reason: {rejected:?}");
                 require!("R", rejected.retry_ms.is_some(), "busy does not say when");
@@ -230,8 +238,15 @@ impl Auditor {
             (Asked::Retry { id, .. }, Code::Conflict) => {
                 require!("I04", self.task(*id).unique().is_some(), "RETRY {id} conflicts");
             }
-            (Asked::Answer { id, attempt }, Code::Stale) => self.on_stale(net, peer, *id, *attempt),
+            (Asked::Answer { id, attempt, from }, Code::Stale) => {
+                self.on_stale(net, peer, (*id, *attempt), *from);
+            }
             (Asked::Look, Code::UnknownQueue | Code::UnknownWorker) => {}
+            (Asked::Wrong(expected), code) if *expected == code => {}
+            (Asked::Plain, Code::Forbidden) => {
+                let role = self.conn(peer).hello.role;
+                require!("R", role != Role::Worker, "a worker is refused: {rejected:?}");
+            }
             (asked, code) => match asked {
                 Asked::Get { id, .. } | Asked::Watch { id, .. } | Asked::Cancel { id, .. }
                     if code == Code::UnknownTask && !self.tasks.contains_key(id) => {}
@@ -255,17 +270,23 @@ impl Auditor {
         require!("I14", over, "task {id} is said to be expired: {:?} since {from}", task.row);
     }
 
-    /// An answer is stale: its session does not hold the lease, and no result bears the attempt.
-    fn on_stale(&mut self, net: &Net, peer: Peer, id: TaskId, attempt: Attempt) {
+    /// An answer is stale: when it came, its session did not hold the lease, nor did a result bear the
+    /// attempt. A lease that is given afterwards, to an answer that was a guess, is another matter.
+    fn on_stale(&mut self, net: &Net, peer: Peer, lease: (TaskId, Attempt), from: usize) {
         let session = self.conn(peer).session;
+        let (id, attempt) = lease;
         let Some(task) = self.tasks.get(&id) else { return };
         if let Row::Leased { session: holder, .. } = task.row {
-            let holds = session == Some(holder) && task.attempt == attempt;
+            let was = from.checked_sub(1).and_then(|last| task.steps.get(last));
+            let held = was == Some(&(State::Leased, attempt));
+            let holds = held && session == Some(holder) && task.attempt == attempt;
             require!("I11", !holds, "lease {attempt} of task {id} is its, and called stale");
         }
         if let Row::Done { until_ms } = task.row {
+            let was = from.checked_sub(1).and_then(|last| task.steps.get(last));
+            let done = was.is_some_and(|(state, _)| *state == State::Done);
             let kept = until_ms > self.latest_ms.max(net.wall_ms());
-            let its = kept && task.attempt == attempt;
+            let its = done && kept && task.attempt == attempt;
             require!("I14", !its, "the result of lease {attempt} of task {id} is called stale");
         }
     }

@@ -7,7 +7,7 @@ use ganger::record::{ResultFrame, StateLine};
 use ganger::task::{Attempt, State, TaskId};
 
 use super::facts::{Said, What};
-use super::tasks::{Ending, Release, Row};
+use super::task::{Ending, Release, Row};
 use super::{Auditor, Window, require, violated};
 
 impl Auditor {
@@ -137,7 +137,8 @@ impl Auditor {
         let task = self.task(id);
         let lease = &task.leases[&task.attempt];
         let said = self.said.get(&(id, task.attempt)).into_iter().flatten();
-        let progress = said.filter_map(|said| match said.what {
+        let its = said.filter(|said| said.session == Some(lease.session));
+        let progress = its.filter_map(|said| match said.what {
             What::Progress(at_us) if at_us < window.from_us => Some(at_us),
             _ => None,
         });
@@ -166,7 +167,7 @@ impl Auditor {
         let task = self.task(id);
         let session = task.leases[&task.attempt].session;
         let held = &self.sessions[&session];
-        require!("W", held.conn.is_none(), "task {id} is lost while its session is here");
+        require!("W", !self.is_here(held), "task {id} is lost while its session is here");
         require!("I19", used <= 1, "a loss of task {id} uses {used}");
         let here = held.life == self.life;
         if !held.superseded {

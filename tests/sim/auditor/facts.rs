@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ganger::core::{Event, Peer};
-use ganger::message::{Hello, Request, Retry, Role, Submit};
+use ganger::message::{Code, Hello, Request, Retry, Role, Severity, Submit};
 use ganger::task::{Attempt, SessionId, TaskId};
 
 use super::Auditor;
@@ -67,6 +67,10 @@ pub(super) struct Conn {
     pub(super) drained: bool,
     /// Nothing that it says counts any more.
     pub(super) closing: bool,
+    /// How many connections had said HELLO before.
+    pub(super) order: u64,
+    /// Later connections that asked for its session, without it being known whether they got it.
+    pub(super) rivals: u32,
 }
 
 /// A request that awaits its reply; `from` is how many steps of the task were known when it was
@@ -97,11 +101,14 @@ pub(super) enum Asked {
     Answer {
         id: TaskId,
         attempt: Attempt,
+        from: usize,
     },
     Plain,
     Json,
     /// OK, or that there is no such thing.
     Look,
+    /// ERR with this code.
+    Wrong(Code),
 }
 
 /// What a worker answered for a lease.
@@ -139,9 +146,12 @@ impl Auditor {
                 self.on_request(net, *peer, request);
             }
             Event::Refused { peer, refusal } => {
-                note!(net, "refused: {}.{} {refusal:?}", peer.index, peer.serial);
-                if refusal.code.severity() == ganger::message::Severity::Close {
-                    self.on_left(net, *peer, false);
+                note!(net, "wrong from {}.{}: {}", peer.index, peer.serial, refusal.text);
+                if let Some(conn) = self.conns.get_mut(peer).filter(|conn| !conn.closing) {
+                    conn.asked.push_back(Asked::Wrong(refusal.code));
+                    if refusal.code.severity() == Severity::Close {
+                        self.on_left(net, *peer, false);
+                    }
                 }
             }
             Event::Oversized { peer, id, attempt } => {
@@ -164,6 +174,9 @@ impl Auditor {
                 session.hellos.push(hello.clone());
                 session.slots.insert(hello.slots);
             }
+            for older in self.of_session(hello.session) {
+                older.rivals += 1;
+            }
         }
         let conn = Conn {
             hello: hello.clone(),
@@ -175,8 +188,34 @@ impl Auditor {
             told: BTreeSet::new(),
             drained: false,
             closing: false,
+            order: self.joins,
+            rivals: 0,
         };
+        self.joins += 1;
         self.conns.insert(peer, conn);
+    }
+
+    /// The connections that have a session, or may get it.
+    fn of_session(&mut self, session: Option<SessionId>) -> impl Iterator<Item = &mut Conn> {
+        self.conns.values_mut().filter(move |conn| match conn.session {
+            None => session.is_some() && [conn.hello.session, Some(conn.fresh)].contains(&session),
+            its => its == session,
+        })
+    }
+
+    /// A connection did not get the session that it asked for: whoever has that still has it.
+    pub(super) fn is_no_rival(&mut self, peer: Peer) {
+        let conn = self.conns.get(&peer).expect("it is answered");
+        let (wanted, order) = (conn.hello.session, conn.order);
+        for older in self.of_session(wanted).filter(|older| older.order < order) {
+            older.rivals -= 1;
+        }
+    }
+
+    /// Whether a session has a connection, and none that it may have lost to another.
+    pub(super) fn is_here(&self, session: &Session) -> bool {
+        let conn = session.conn.and_then(|peer| self.conns.get(&peer));
+        conn.is_some_and(|conn| conn.rivals == 0)
     }
 
     fn on_left(&mut self, net: &mut Net, peer: Peer, gone: bool) {
@@ -218,7 +257,7 @@ impl Auditor {
         let session = self.session_of(peer);
         let mut answer = |id: TaskId, attempt: Attempt, what: What| {
             self.say(id, attempt, Said { session, what });
-            Some(Asked::Answer { id, attempt })
+            Some(Asked::Answer { id, attempt, from: self.steps(id) })
         };
         let asked = match request {
             Request::Submit(submit) => {

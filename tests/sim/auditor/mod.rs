@@ -16,13 +16,16 @@
 //! - W: a lease ends for a reason that happened. R: replies match requests, in order.
 //! - Q01 to Q05 at the end: everything drained, nothing stuck, everybody answered, nothing left over.
 //!
-//! `tasks` follows the batches, `facts` what the scheduler was told, `answers` what it says,
+//! A `task` is what the batches have made of it; `tasks` follows them, to the `ends` of leases and
+//! tasks, `due` knows the clocks, `facts` what the scheduler was told, `answers` what it says, and
 //! `picture` compares the core with the rows.
 
 mod answers;
+mod due;
 mod ends;
 mod facts;
 pub(crate) mod picture;
+mod task;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +38,7 @@ use ganger::task::{Attempt, SessionId, State, TaskId};
 use crate::net::Net;
 use crate::store::Rows;
 use facts::{Conn, Said, Session};
-use tasks::{Row, Task};
+use task::{Row, Task};
 
 /// An invariant does not hold.
 macro_rules! violated {
@@ -64,6 +67,8 @@ pub(crate) struct Auditor {
     tasks: BTreeMap<TaskId, Task>,
     sessions: BTreeMap<SessionId, Session>,
     conns: BTreeMap<Peer, Conn>,
+    /// How many connections have said HELLO.
+    joins: u64,
     /// SUBMIT frames that the scheduler received and has not turned into tasks.
     received: BTreeMap<Bytes, u32>,
     /// What workers answered, by lease.
@@ -76,6 +81,8 @@ pub(crate) struct Auditor {
     life_us: u64,
     /// The wall time up to which the scheduler has handled its deadlines.
     due_ms: u64,
+    /// The latest that its wall clock showed, by simulated microseconds, in this life.
+    readings: BTreeMap<u64, u64>,
     /// It may say busy.
     may_be_busy: bool,
     /// Results were forgotten up to this wall time, at the latest.
@@ -103,6 +110,7 @@ impl Auditor {
             tasks: BTreeMap::new(),
             sessions: BTreeMap::new(),
             conns: BTreeMap::new(),
+            joins: 0,
             received: BTreeMap::new(),
             said: BTreeMap::new(),
             cancels: BTreeSet::new(),
@@ -111,6 +119,7 @@ impl Auditor {
             life: 0,
             life_us: 0,
             due_ms: 0,
+            readings: BTreeMap::new(),
             may_be_busy: settings.tasks_max < 100,
             latest_ms: 0,
         }
@@ -119,6 +128,7 @@ impl Auditor {
     /// The scheduler reads its clocks for a turn.
     pub(crate) fn clock(&mut self, now_us: u64, wall_ms: u64) {
         self.latest_ms = self.latest_ms.max(wall_ms);
+        self.readings.insert(now_us, wall_ms);
         let window = self.window.get_or_insert(Window {
             from_us: now_us,
             to_us: now_us,
@@ -200,6 +210,8 @@ impl Auditor {
         self.conns.clear();
         self.received.clear();
         self.due_ms = 0;
+        self.readings = [(net.now_us, net.wall_ms())].into();
+        self.measure_waits(net.now_us, net.wall_ms());
         for session in self.sessions.values_mut() {
             session.conn = None;
         }
@@ -218,9 +230,9 @@ impl Auditor {
     }
 
     /// Tasks that have neither ended nor wait for a later time than this.
-    pub(crate) fn unfinished(&self, wall_ms: u64) -> Vec<TaskId> {
+    pub(crate) fn unfinished(&self, net: &Net) -> Vec<TaskId> {
         let open = |task: &Task| match task.row {
-            Row::Waiting { due_ms } => due_ms <= wall_ms,
+            Row::Waiting { due } => self.must_be_due(due, net.now_us, net.wall_ms()),
             Row::Leased { .. } => true,
             _ => false,
         };
@@ -247,7 +259,7 @@ impl Auditor {
 
     /// Faults were off for a while and healthy workers for everything were there.
     pub(crate) fn settled(&self, net: &Net) {
-        if let Some(id) = self.unfinished(net.wall_ms()).first() {
+        if let Some(id) = self.unfinished(net).first() {
             violated!("Q01", "task {id} is stuck: {:?}", self.tasks[id].row);
         }
         for (session, held) in &self.sessions {
@@ -287,7 +299,7 @@ impl Auditor {
 }
 
 /// Where two stores' contents differ, in words.
-fn difference(expected: &Rows, found: &Rows) -> String {
+pub(crate) fn difference(expected: &Rows, found: &Rows) -> String {
     fn of<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
         name: &str,
         expected: &BTreeMap<K, V>,

@@ -9,8 +9,10 @@ use ganger::route::Weight;
 use ganger::task::{SessionId, State, TaskId};
 use serde_json::Value;
 
-use super::tasks::{Row, Task};
+use super::due::Due;
+use super::task::{Row, Task};
 use super::{Auditor, require};
+use crate::net::Net;
 
 /// The auditor's own connection.
 const AUDITOR: Peer = Peer { index: 0, serial: 1 };
@@ -93,28 +95,33 @@ fn words(task: &Value) -> String {
 
 impl Auditor {
     /// Memory says what the rows say: between two turns, when nothing is under way.
-    pub(crate) fn compare(&self, core: &mut Core, now: Now, what: &str) {
+    pub(crate) fn compare(&self, net: &Net, core: &mut Core, now: Now, what: &str) {
         let mut held = tasks(core, now);
         for (id, task) in &self.tasks {
-            let expected = Self::picture(task, now);
             let found = held.remove(id);
-            let equal = match (&expected, &found) {
-                (Some(expected), Some(found)) => are_equal(expected, found),
-                (expected, found) => expected == found,
+            let ready = found.as_ref().is_some_and(|found| found.starts_with("ready "));
+            let expected = match task.row {
+                Row::Waiting { due } if ready && self.may_be_due(due, net.now_us) => {
+                    Self::picture(task, Due::Now)
+                }
+                Row::Waiting { due } => Self::picture(task, due),
+                _ => Self::picture(task, Due::Now),
             };
+            let equal = expected == found;
             require!("I30", equal, "{what}: task {id} is {found:?}, and {expected:?} in the rows");
         }
         require!("I31", held.is_empty(), "{what}: tasks that no row bears out: {held:?}");
         self.compare_counts(core, now, what);
     }
 
-    /// What the picture of a task must be; `None` for one that has ended and is not held.
-    fn picture(task: &Task, now: Now) -> Option<String> {
+    /// What the picture of a task must be, if it waits for a time; `None` for one that has ended and
+    /// is not held.
+    fn picture(task: &Task, waits: Due) -> Option<String> {
         let (mut due, mut ended, mut holder, mut why) = (0, 0, "", "");
         let mut state = task.row.state()?;
         match &task.row {
-            Row::Waiting { due_ms } if *due_ms > now.wall_ms => {
-                (state, due) = (State::Scheduled, *due_ms);
+            Row::Waiting { .. } if waits != Due::Now => {
+                (state, due) = (State::Scheduled, waits.row_ms());
             }
             Row::Waiting { .. } => {}
             Row::Leased { worker, .. } => holder = worker,
@@ -161,18 +168,8 @@ impl Auditor {
     }
 }
 
-/// Whether two pictures of a task are the same. A task whose time has come may be called ready a
-/// little later, and one that was ready stays so when the clock is set back.
-fn are_equal(expected: &str, found: &str) -> bool {
-    let scheduled = |words: &str| words.starts_with("scheduled ");
-    expected == found
-        || (scheduled(expected) != scheduled(found) && undue(expected) == undue(found))
-}
-
-fn undue(words: &str) -> String {
-    let (state, rest) = words.split_once(' ').unwrap_or_default();
-    let (before, after) = rest.split_once(" due=").unwrap_or_default();
-    let (_, after) = after.split_once(' ').unwrap_or_default();
-    let state = if state == "scheduled" { "ready" } else { state };
-    format!("{state} {before} due=0 {after}")
+/// Who is there and what waits, for the log of a run that does not drain.
+pub(crate) fn who_waits(core: &mut Core, now: Now) -> String {
+    let queues = ask(core, now, Request::Queues);
+    format!("{queues}\n{}", ask(core, now, Request::Workers))
 }

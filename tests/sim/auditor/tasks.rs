@@ -7,126 +7,12 @@ use ganger::frame::{Frame, Word, Words};
 use ganger::message::{Start, Submit};
 use ganger::protocol::parse_submit;
 use ganger::record::{Batch, StateLine, Write, option};
-use ganger::task::{Attempt, SessionId, State, TaskId};
+use ganger::task::{SessionId, State, TaskId};
 
+use super::due::Due;
 use super::facts::Entry;
+use super::task::{BAR_US, Lease, Row, Task, unique_of};
 use super::{Auditor, Window, require, violated};
-
-/// A task as the acknowledged batches have it.
-#[derive(Debug)]
-pub(super) struct Task {
-    pub(super) submit: Submit,
-    pub(super) row: Row,
-    pub(super) attempt: Attempt,
-    pub(super) used: u32,
-    pub(super) suspected: u32,
-    pub(super) retried: bool,
-    pub(super) history: Option<String>,
-    pub(super) error: Option<String>,
-    /// Where it stood, step by step; scheduled and ready are both `Ready` here.
-    pub(super) steps: Vec<(State, Attempt)>,
-    pub(super) leases: BTreeMap<Attempt, Lease>,
-    pub(super) releases: Vec<Release>,
-    /// How leases ended.
-    pub(super) ends: BTreeMap<Attempt, String>,
-    /// The RESULTs that may be told.
-    pub(super) endings: Vec<Ending>,
-    /// Its SUBMIT has been answered.
-    pub(super) answered: bool,
-}
-
-/// Where a task stands.
-#[derive(Debug, Clone)]
-pub(super) enum Row {
-    Waiting {
-        due_ms: u64,
-    },
-    Leased {
-        session: SessionId,
-        worker: String,
-    },
-    Done {
-        until_ms: u64,
-    },
-    Dead {
-        reason: String,
-        at_ms: u64,
-    },
-    Cancelled {
-        reason: String,
-        at_ms: u64,
-    },
-    /// Cancelled, and forgotten after its time.
-    Dropped,
-}
-
-/// A lease.
-#[derive(Debug, Clone)]
-pub(super) struct Lease {
-    pub(super) session: SessionId,
-    /// Simulated microseconds before which it did not begin.
-    pub(super) from_us: u64,
-}
-
-/// A session gave the task back unrun.
-#[derive(Debug, Clone)]
-pub(super) struct Release {
-    pub(super) session: SessionId,
-    /// Which scheduler was told.
-    pub(super) life: u32,
-    /// Simulated microseconds before which that was not so.
-    pub(super) from_us: u64,
-}
-
-/// For how long a session that has released a task does not get it, in microseconds.
-const BAR_US: u64 = 1_000_000;
-
-/// A RESULT that may be told.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Ending {
-    Done(Bytes),
-    Buried { state: State, reason: String, attempt: Attempt, used: u32, at_ms: u64, error: String },
-}
-
-impl Row {
-    pub(super) fn state(&self) -> Option<State> {
-        Some(match self {
-            Self::Waiting { .. } => State::Ready,
-            Self::Leased { .. } => State::Leased,
-            Self::Done { .. } => State::Done,
-            Self::Dead { .. } => State::Dead,
-            Self::Cancelled { .. } => State::Cancelled,
-            Self::Dropped => return None,
-        })
-    }
-
-    pub(super) fn is_end(&self) -> bool {
-        self.state().is_none_or(State::is_end)
-    }
-}
-
-impl Task {
-    pub(super) fn expires_at_ms(&self, id: TaskId) -> Option<u64> {
-        let ms = self.submit.expires_ms.filter(|_| !self.retried)?;
-        Some(id.wall_ms().saturating_add(ms))
-    }
-
-    fn stand(&mut self, row: Row) {
-        let state = row.state().unwrap_or(State::Cancelled);
-        self.steps.push((state, self.attempt));
-        self.row = row;
-    }
-
-    /// `unique=` with its queue.
-    pub(super) fn unique(&self) -> Option<(String, String)> {
-        unique_of(&self.submit)
-    }
-}
-
-fn unique_of(submit: &Submit) -> Option<(String, String)> {
-    let unique = submit.unique?;
-    Some((submit.queue().to_owned(), submit.text(unique).to_owned()))
-}
 
 /// The end of a hold as its line in the store has it, in Unix milliseconds.
 fn hold_until(line: &[u8]) -> Option<u64> {
@@ -206,14 +92,14 @@ impl Auditor {
                 hold.and_then(|hold| hold_until(hold)).is_some_and(|ms| ms > window.wall_high);
             require!("I04", !held, "task {id} has a unique value that is still held: {hold:?}");
         }
-        let due_ms = match submit.start {
-            Start::Now => 0,
-            Start::Delay(ms) => id.wall_ms().saturating_add(ms),
-            Start::At(ms) => ms,
+        let due = match submit.start {
+            Start::Now => Due::Now,
+            Start::Delay(ms) => Due::after(ms, id.wall_ms().saturating_add(ms), window),
+            Start::At(ms) => Due::at(ms, window),
         };
         let mut task = Task {
             submit,
-            row: Row::Waiting { due_ms },
+            row: Row::Waiting { due },
             attempt: 0,
             used: 0,
             suspected: 0,
@@ -227,7 +113,7 @@ impl Auditor {
             endings: Vec::new(),
             answered: false,
         };
-        task.stand(Row::Waiting { due_ms });
+        task.stand(Row::Waiting { due });
         self.tasks.insert(id, task);
     }
 
@@ -252,8 +138,8 @@ impl Auditor {
                 let bound = task.submit.attempts.is_none_or(|attempts| line.used < attempts);
                 require!("I19", bound, "task {id} goes on after {} of its attempts", line.used);
                 require!("I19", line.suspected < 3, "task {id} goes on after its third crash");
-                let due_ms = if returned { 0 } else { line.at_ms };
-                task.stand(Row::Waiting { due_ms });
+                let due = if returned { Due::Now } else { Due::of(line, window) };
+                task.stand(Row::Waiting { due });
             }
             state => violated!("I18", "the state line of task {id} says {state}"),
         }
@@ -266,8 +152,13 @@ impl Auditor {
         require!("I19", line.used == task.used, "a lease of task {id} uses something");
         let told = (window.wall_low..=window.wall_high).contains(&at_ms);
         require!("I20", told, "task {id} is leased at {at_ms}, in a turn at {window:?}");
-        if let Row::Waiting { due_ms } = task.row {
-            require!("I20", at_ms >= due_ms, "task {id} is leased at {at_ms}, due {due_ms}");
+        if let Row::Waiting { due } = task.row {
+            let is_due = self.may_be_due(due, window.to_us);
+            require!(
+                "I20",
+                is_due,
+                "task {id} is leased in a turn at {window:?}, and is due {due:?}"
+            );
         }
         if let Some(expires_ms) = task.expires_at_ms(id).filter(|_| attempt == 1) {
             let late = expires_ms <= at_ms && expires_ms <= window.due_ms;
@@ -337,7 +228,7 @@ impl Auditor {
         }
         let task = self.task_mut(id);
         (task.used, task.suspected, task.retried) = (0, 0, true);
-        task.stand(Row::Waiting { due_ms: 0 });
+        task.stand(Row::Waiting { due: Due::Now });
     }
 
     fn on_drop(&mut self, id: TaskId, window: Window) {

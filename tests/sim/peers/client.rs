@@ -12,7 +12,8 @@ use ganger::task::TaskId;
 use super::{End, Talk};
 use crate::auditor::Auditor;
 use crate::dice::Dice;
-use crate::net::{Actor, Errand, Happening, Net, Piece, Way};
+use crate::happening::{Actor, Errand, Happening, Way};
+use crate::net::{Net, Piece};
 use crate::workload::{KINDS, QUEUES};
 
 /// A client.
@@ -57,7 +58,7 @@ impl Client {
     }
 
     fn think(&self, net: &mut Net) {
-        let us = net.dice.spread(500..=net.plan.ask.think_us);
+        let us = net.dice.within(1..=net.plan.ask.think_us);
         self.plan(net, us, Errand::Ask);
     }
 
@@ -134,6 +135,9 @@ impl Client {
         if net.dice.per_mille(ask.operate) {
             return self.operate(net, talk);
         }
+        if net.dice.per_mille(ask.wrong) {
+            return self.be_wrong(net);
+        }
         let task = talk.some_task(net);
         match task {
             Some(id) if net.dice.per_mille(ask.cancel) => {
@@ -167,6 +171,22 @@ impl Client {
         }
     }
 
+    /// Asks for what nobody may ask for.
+    fn be_wrong(&mut self, net: &mut Net) {
+        net.mark("a wrong request");
+        let frame: &[u8] = match net.dice.below(8) {
+            0 => b"FROB 1 2\n",
+            1 => b"GET\n",
+            2 => b"GET somewhere\n",
+            3 => b"SUBMIT resize queue=bulk queue=night #2\nno\n",
+            4 => b"QUEUES #3\nabc\n",
+            5 => b"SLOTS 3\n",
+            6 => b"SUBMIT resize delay=1 at=2\n",
+            _ => b"HELLO 1 client\n",
+        };
+        self.send(net, Asked::Other, frame);
+    }
+
     fn operate(&mut self, net: &mut Net, talk: &Talk) {
         let name = net.dice.pick(&talk.names).clone();
         let queue = (*net.dice.pick(&QUEUES)).to_owned();
@@ -189,6 +209,7 @@ impl Client {
         let ask = net.plan.ask.clone();
         let payload = talk.payload(net);
         let wall_ms = net.wall_ms();
+        let unit_ms = ask.unit_ms;
         let dice = &mut net.dice;
         let key = format!("key {}", dice.below(12));
         let unique = format!("order={}", dice.below(20));
@@ -199,32 +220,32 @@ impl Client {
         }
         submission.key = dice.per_mille(ask.keyed).then_some(&*key);
         if dice.per_mille(ask.timed) {
-            submission.start = match dice.below(3) {
+            submission.start = match dice.below(4) {
                 0 => Start::At(wall_ms - 5_000 + dice.spread(0..=60_000)),
-                _ => Start::Delay(dice.spread(0..=30_000)),
+                1 => Start::Delay(dice.spread(0..=30_000)),
+                _ => Start::Delay(dice.spread(0..=50) * unit_ms),
             };
         }
         if dice.per_mille(ask.timed / 2) {
-            submission.expires_ms = Some(dice.spread(1..=20_000));
+            submission.expires_ms = Some(dice.spread(1..=100) * unit_ms);
         }
         if dice.per_mille(ask.limited) {
-            let own = dice.spread(50..=30_000);
-            submission.timeout_ms = Some(own);
+            submission.timeout_ms = Some(dice.spread(4..=64) * unit_ms);
         }
         if dice.per_mille(ask.limited / 2) {
-            submission.max_run_ms = Some(dice.spread(50..=60_000));
+            submission.max_run_ms = Some(dice.spread(4..=128) * unit_ms);
         }
         if dice.per_mille(ask.limited) {
             submission.attempts = Some(match dice.below(6) {
                 0 => Attempts::Unlimited,
                 _ => Attempts::AtMost(u32::try_from(dice.spread(1..=8)).expect("few")),
             });
-            submission.backoff_ms = Some(dice.spread(0..=5_000));
+            submission.backoff_ms = Some(dice.spread(0..=20) * unit_ms);
         }
         let is_unique = dice.per_mille(ask.unique);
         if is_unique {
             submission.unique = Some(&unique);
-            submission.unique_for_ms = dice.per_mille(400).then(|| dice.spread(1..=30_000));
+            submission.unique_for_ms = dice.per_mille(400).then(|| dice.spread(1..=200) * unit_ms);
         }
         if dice.per_mille(200) {
             submission.result_ttl_ms = Some(*dice.pick(&[0, 1, 500, 10_000, 100_000]));

@@ -8,8 +8,9 @@ use tokio_util::codec::Decoder;
 
 use super::{Fate, Scheduler, Session};
 use crate::auditor::Auditor;
+use crate::happening::Way;
 use crate::mutants;
-use crate::net::{Net, Way, note};
+use crate::net::{Net, note};
 
 /// The buffers of all sessions during one delivery.
 struct Buffers<'a> {

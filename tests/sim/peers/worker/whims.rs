@@ -6,7 +6,7 @@ use super::{BytesMut, KINDS, Lease, Outcome, Retry};
 impl Worker {
     pub(super) fn follow_whim(&mut self, net: &mut Net, talk: &mut Talk) {
         self.plan_whim(net);
-        if !self.welcomed || self.end.is_none() {
+        if self.healthy || !self.welcomed || self.end.is_none() {
             return;
         }
         match net.dice.below(10) {

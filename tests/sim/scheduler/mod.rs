@@ -1,23 +1,26 @@
 //! The scheduler's process: the real engine and core, with a shell around them that does what the
 //! server does, on simulated links, clocks and storage. It can be dropped at any moment.
 
+mod connections;
+mod delivery;
+mod recovery;
+
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use ganger::core::{Core, Event, Now, Peer};
-use ganger::frame::Frame;
 use ganger::message::Role;
-use ganger::protocol::{Codec, Limits, Parsed, Violation, greet, parse_request, put_ping};
-use ganger::record::{Batch, Record, StateLine};
+use ganger::protocol::Codec;
+use ganger::record::Batch;
 use ganger::server::engine::{Engine, Turn};
-use ganger::store::{Error, Store};
-use ganger::task::{SessionId, TaskId};
-use tokio_util::codec::Decoder;
 
-use crate::auditor::Auditor;
+use crate::auditor::{Auditor, difference, require};
+use crate::happening::Happening;
 use crate::mutants::{self, Mutant};
-use crate::net::{Happening, Net, Piece, Way, note};
+use crate::net::Net;
 use crate::store::Disk;
+
+pub(crate) use recovery::{Interrupted, recover};
 
 /// A running scheduler.
 pub(crate) struct Scheduler {
@@ -76,62 +79,6 @@ pub(crate) enum Fate {
     Exits,
 }
 
-/// Reads all that is kept into a core.
-pub(crate) fn restore_all(engine: &mut Engine, disk: &mut Disk, now: Now) -> Result<(), Error> {
-    let loaded = disk.load(&mut |record| restore(engine.core_mut(), record))?;
-    engine.restored(now, loaded.last);
-    Ok(())
-}
-
-/// Reads what is kept into a core, up to so many records; `None` if it was interrupted there.
-pub(crate) fn recover(
-    net: &Net,
-    disk: &mut Disk,
-    now: Now,
-    seed: u64,
-    records: usize,
-) -> Option<Engine> {
-    let core = Core::new(net.plan.settings, seed, now);
-    let mut engine = Engine::new(core, net.plan.settings.payload_max);
-    let mut seen = 0;
-    let loaded = disk.load(&mut |record| {
-        seen += 1;
-        if seen > records {
-            return Err("interrupted".into());
-        }
-        restore(engine.core_mut(), record)
-    });
-    match loaded {
-        Ok(loaded) => {
-            engine.restored(now, loaded.last);
-            Some(engine)
-        }
-        Err(error) if seen > records => {
-            drop(error);
-            None
-        }
-        Err(error) => panic!("I30: what was written is not read back: {error}"),
-    }
-}
-
-fn restore(core: &mut Core, record: Record<'_>) -> Result<(), String> {
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|error| error.to_string());
-    let mut task = |id, frame: &[u8], line: Option<&[u8]>| {
-        let frame = Frame::read(frame.to_vec().into()).map_err(|error| error.to_string())?;
-        let submit = ganger::protocol::parse_submit(&frame).map_err(|refusal| refusal.text)?;
-        let line = line.map(StateLine::read).transpose()?;
-        core.restore_task(id, &submit, line.as_ref())
-    };
-    match record {
-        Record::Task { id, frame, line } => task(id, frame, line),
-        Record::Buried { id, frame, line } => task(id, frame, Some(line)),
-        Record::Hold { name, line } => core.restore_hold(text(name)?, text(line)?),
-        Record::Queue { name, line } => core.restore_queue(text(name)?, text(line)?),
-        Record::Worker { name, line } => core.restore_worker(text(name)?, text(line)?),
-        Record::Stats { name, line } => core.restore_stats(text(name)?, text(line)?),
-    }
-}
-
 impl Scheduler {
     /// A process around an engine that has been restored at `now`.
     pub(crate) fn new(life: u32, engine: Engine, net: &Net, now: Now) -> Self {
@@ -160,7 +107,8 @@ impl Scheduler {
     }
 
     pub(crate) fn now(&self, net: &Net) -> Now {
-        let mono_us = self.origin_us + (net.now_us - self.started_us);
+        let fast = if net.mutant == Some(Mutant::FastClock) { 2 } else { 1 };
+        let mono_us = self.origin_us + (net.now_us - self.started_us) * fast;
         let ahead_ms = if net.mutant == Some(Mutant::HastyClock) { 3_600_000 } else { 0 };
         Now { mono_us, wall_ms: net.wall_ms() + ahead_ms }
     }
@@ -191,145 +139,6 @@ impl Scheduler {
 
     pub(crate) fn on_pressure(&mut self, net: &mut Net, pressure: bool) {
         self.inform(net, Event::Pressure(pressure));
-    }
-
-    pub(crate) fn on_dialled(&mut self, net: &mut Net, link: usize) {
-        let reused = self.sessions.iter().skip(1).position(Option::is_none).map(|at| at + 1);
-        let index = reused.unwrap_or(self.sessions.len());
-        self.serial += 1;
-        let peer = Peer { index: u32::try_from(index).expect("few"), serial: self.serial };
-        let session = Session {
-            peer,
-            link,
-            codec: Codec::new(Limits::GREETING),
-            buffer: BytesMut::new(),
-            out: BytesMut::new(),
-            role: None,
-            heartbeat_us: None,
-            heard_us: net.now_us,
-            pinged: false,
-        };
-        if index == self.sessions.len() {
-            self.sessions.push(None);
-        }
-        self.sessions[index] = Some(session);
-        net.link(link).peer = Some(peer);
-    }
-
-    fn session(&mut self, peer: Peer) -> Option<&mut Session> {
-        let session = self.sessions.get_mut(peer.index as usize)?.as_mut();
-        session.filter(|session| session.peer == peer)
-    }
-
-    /// Something arrived from a peer.
-    pub(crate) fn on_piece(&mut self, net: &mut Net, peer: Peer, piece: Piece) {
-        let Some(session) = self.session(peer) else { return };
-        let greeted = session.role.is_some();
-        match piece {
-            Piece::Bytes(bytes) => {
-                session.buffer.extend_from_slice(&bytes);
-                self.read(net, peer);
-            }
-            Piece::Eof if greeted => self.inform(net, Event::HalfClosed { peer }),
-            Piece::Eof | Piece::Reset => self.on_gone(net, peer),
-        }
-    }
-
-    /// A connection is over.
-    pub(crate) fn on_gone(&mut self, net: &mut Net, peer: Peer) {
-        let Some(session) = self.session(peer) else { return };
-        let (link, greeted) = (session.link, session.role.is_some());
-        self.sessions[peer.index as usize] = None;
-        net.link(link).peer = None;
-        if greeted {
-            self.inform(net, Event::Left { peer });
-        }
-    }
-
-    fn close(&mut self, net: &mut Net, peer: Peer) {
-        if let Some(session) = self.session(peer) {
-            let link = session.link;
-            net.finish(link, Way::Down, Piece::Eof);
-            self.on_gone(net, peer);
-        }
-    }
-
-    fn read(&mut self, net: &mut Net, peer: Peer) {
-        while let Some(session) = self.session(peer) {
-            match session.codec.decode(&mut session.buffer) {
-                Ok(Some(frame)) => {
-                    session.heard_us = net.now_us;
-                    session.pinged = false;
-                    self.on_frame(net, peer, &frame);
-                }
-                Ok(None) => return,
-                Err(Violation::TooLarge { .. }) => return self.on_oversized(net, peer),
-                Err(violation) => panic!("the harness broke the grammar: {violation}"),
-            }
-        }
-    }
-
-    fn on_oversized(&mut self, net: &mut Net, peer: Peer) {
-        let Some(session) = self.session(peer) else { return };
-        let line = String::from_utf8_lossy(&session.buffer).into_owned();
-        let mut words = line.split([' ', '\n']);
-        let verb = words.next();
-        let id = words.next().and_then(|word| TaskId::parse(word.as_bytes()));
-        let attempt = words.next().and_then(|word| word.parse().ok());
-        if let (Some("DONE"), Some(id), Some(attempt)) = (verb, id, attempt) {
-            net.mark("a result over the limit");
-            self.inform(net, Event::Oversized { peer, id, attempt });
-        }
-        self.close(net, peer);
-    }
-
-    fn on_frame(&mut self, net: &mut Net, peer: Peer, frame: &Frame) {
-        let session = self.session(peer).expect("it has just been read");
-        if session.role.is_some() {
-            match parse_request(frame) {
-                Parsed::Request(request) => self.inform(net, Event::Request { peer, request }),
-                Parsed::Ignore => {}
-                Parsed::Refuse(refusal) => panic!("the harness spelled {frame:?}: {refusal:?}"),
-            }
-            return;
-        }
-        let (_, hello) = greet(frame).expect("the harness spells HELLO well");
-        session.role = Some(hello.role);
-        session.codec.set_limits(Limits::session(net.plan.settings.payload_max));
-        session.heartbeat_us = hello.heartbeat_ms.map(|ms| ms * 1000);
-        if let Some(us) = session.heartbeat_us {
-            net.after(us, Happening::Beat { life: self.life, peer });
-        }
-        let fresh = SessionId(u128::from(net.dice.bits()) << 64 | u128::from(net.dice.bits()));
-        let credential =
-            hello.token.as_ref().map_or(0, |token| u32::try_from(token.len()).unwrap_or(0));
-        let hello = Box::new(hello);
-        self.inform(net, Event::Joined { peer, hello, fresh, credential });
-    }
-
-    /// Silent for one period, a worker is asked; for two, it is lost.
-    pub(crate) fn on_beat(&mut self, net: &mut Net, peer: Peer) {
-        let (life, now_us) = (self.life, net.now_us);
-        let Some(session) = self.session(peer) else { return };
-        let Some(period_us) = session.heartbeat_us else { return };
-        let silent_us = now_us - session.heard_us;
-        if silent_us >= 2 * period_us {
-            net.mark("a worker is lost for its silence");
-            note!(net, "{peer:?} is silent");
-            return self.close(net, peer);
-        }
-        let mut next_us = session.heard_us + period_us;
-        if silent_us >= period_us {
-            next_us = session.heard_us + 2 * period_us;
-            if !session.pinged {
-                session.pinged = true;
-                let mut ping = BytesMut::new();
-                put_ping(&mut ping);
-                let link = session.link;
-                net.send(link, Way::Down, &ping);
-            }
-        }
-        net.at(next_us, Happening::Beat { life, peer });
     }
 
     /// A turn: what has arrived, then what is due, then the store.
@@ -381,7 +190,7 @@ impl Scheduler {
 
     fn take_turns(&mut self, net: &mut Net, audit: &mut Auditor, disk: &mut Disk) -> Fate {
         while self.flight.is_none() {
-            let Some(turn) = self.engine.take_turn() else { break };
+            let Some(mut turn) = self.engine.take_turn() else { break };
             self.turns += 1;
             let early = net.mutant == Some(Mutant::DeliverBeforeCommit);
             if !turn.is_idle() && !early {
@@ -390,19 +199,16 @@ impl Scheduler {
             }
             audit.handed(turn.batch());
             if early {
-                let batch = turn.batch().clone();
-                let fate = self.deliver(net, audit, turn);
-                disk.commit(&batch).expect("this store has no errors to tell");
-                audit.acknowledged();
-                if fate != Fate::Lives {
-                    return fate;
-                }
+                turn.commit(disk).expect("this store has no errors to tell");
             } else {
                 audit.acknowledged();
-                let fate = self.deliver(net, audit, turn);
-                if fate != Fate::Lives {
-                    return fate;
-                }
+            }
+            let fate = self.deliver(net, audit, turn);
+            if early {
+                audit.acknowledged();
+            }
+            if fate != Fate::Lives {
+                return fate;
             }
         }
         if self.flight.is_none() {
@@ -458,11 +264,19 @@ impl Scheduler {
         flight.turn.commit(disk).expect("this store has no errors to tell");
         flight.applications += 1;
         if let Some(mut before) = before {
-            before.sweep(disk.wall_ms);
-            disk.rows.sweep(disk.wall_ms);
-            let again = before == disk.rows;
             match &flight.spoilt {
-                None => assert!(again, "I29: a batch that is applied twice changes something"),
+                None => {
+                    // A result may have been forgotten in between.
+                    let mut after = disk.rows.clone();
+                    before.sweep(disk.swept_ms);
+                    after.sweep(disk.swept_ms);
+                    require!(
+                        "I29",
+                        before == after,
+                        "a batch that is applied twice changes something: {}",
+                        difference(&before, &after)
+                    );
+                }
                 Some(spoilt) => {
                     disk.rows = before;
                     disk.rows.apply(spoilt, usize::MAX);
@@ -480,15 +294,20 @@ impl Scheduler {
         number: u64,
     ) -> Fate {
         let flight = self.flight.take_if(|flight| flight.number == number);
-        let Some(flight) = flight else { return Fate::Lives };
+        let Some(mut flight) = flight else { return Fate::Lives };
         audit.acknowledged();
-        let late = (flight.applications == 0).then(|| flight.turn.batch().clone());
+        let mut late = None;
+        if net.mutant == Some(Mutant::AckBeforeApply) {
+            let mut after = disk.clone();
+            flight.turn.commit(&mut after).expect("this store has no errors to tell");
+            late = Some(after);
+        }
         let fate = self.deliver(net, audit, flight.turn);
-        if let Some(batch) = late {
+        if let Some(after) = late {
             if net.dice.per_mille(50) {
                 return Fate::Dies;
             }
-            disk.commit(&batch).expect("this store has no errors to tell");
+            *disk = after;
         }
         match fate {
             Fate::Lives => self.next_turn(net, audit, disk),
@@ -497,6 +316,9 @@ impl Scheduler {
     }
 
     fn set_alarm(&mut self, net: &mut Net) {
+        if net.mutant == Some(Mutant::DeafToTime) && self.inbox.is_empty() {
+            return;
+        }
         let deadline = self.engine.next_deadline();
         let (started_us, origin_us) = (self.started_us, self.origin_us);
         let mono = deadline.mono_us.map(|us| started_us + us.saturating_sub(origin_us));
@@ -524,5 +346,3 @@ impl Scheduler {
         }
     }
 }
-
-mod delivery;

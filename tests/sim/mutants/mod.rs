@@ -2,8 +2,11 @@
 //! between the core and the outside, in the storage, in the deliveries or in what the core is told,
 //! and the auditor must call it by its name. The sources of the scheduler are not touched.
 
+mod caught;
+
 use bytes::BytesMut;
 use ganger::core::Event;
+use ganger::message::{Fail, Request};
 use ganger::record::{Batch, Write};
 
 use crate::net::{Net, note};
@@ -38,16 +41,38 @@ pub(crate) enum Mutant {
     MoreSlots,
     /// The core believes that workers can do every kind.
     AnyKind,
+    /// The core does not hear of `unique=`.
+    TwoHolders,
+    /// The core does not hear of `attempts=`.
+    EndlessAttempts,
+    /// The core takes an answer for one to the next lease.
+    MisheardAttempt,
+    /// The core takes FAIL for DONE.
+    FailTakenForDone,
+    /// The core takes CANCEL for GET.
+    CancelTakenForGet,
     /// The core's wall clock is an hour ahead.
     HastyClock,
+    /// The core's monotonic clock goes twice as fast.
+    FastClock,
+    /// State lines are not read back.
+    ForgottenLines,
     /// The core is never told that time has passed.
     DeafToTime,
     /// TASK names another attempt than the lease.
     ForgedTask,
     /// Payloads change on their way to the worker.
     SpoiltPayload,
+    /// TASK pushes arrive twice.
+    TwofoldTasks,
+    /// RESULT pushes arrive twice.
+    TwofoldResults,
     /// RESULT pushes get lost.
     LostPushes,
+    /// GET tells that ready tasks are leased.
+    WrongState,
+    /// Stale answers are acknowledged.
+    KindReplies,
     /// Two replies change places.
     SwappedReplies,
 }
@@ -126,14 +151,29 @@ fn is_lease(batch: &Batch, write: Write) -> bool {
 
 /// What the core is told.
 pub(crate) fn spoil_event(mutant: Option<Mutant>, mut event: Event) -> Event {
-    if let Event::Joined { hello, .. } = &mut event {
-        match mutant {
+    match &mut event {
+        Event::Joined { hello, .. } => match mutant {
             Some(Mutant::MoreSlots) => hello.slots += 3,
             Some(Mutant::AnyKind) => hello.kinds = None,
             _ => {}
-        }
+        },
+        Event::Request { request, .. } => spoil_request(mutant, request),
+        _ => {}
     }
     event
+}
+
+fn spoil_request(mutant: Option<Mutant>, request: &mut Request) {
+    match (mutant, &mut *request) {
+        (Some(Mutant::TwoHolders), Request::Submit(submit)) => submit.unique = None,
+        (Some(Mutant::EndlessAttempts), Request::Submit(submit)) => submit.attempts = None,
+        (Some(Mutant::MisheardAttempt), Request::Done { attempt, .. }) => *attempt += 1,
+        (Some(Mutant::FailTakenForDone), Request::Fail(Fail { id, attempt, error, .. })) => {
+            *request = Request::Done { id: *id, attempt: *attempt, result: error.clone() };
+        }
+        (Some(Mutant::CancelTakenForGet), Request::Cancel(id)) => *request = Request::Get(*id),
+        _ => {}
+    }
 }
 
 /// What leaves for a connection in one turn.
@@ -143,7 +183,11 @@ pub(crate) fn spoil_bytes(net: &mut Net, bytes: BytesMut) -> BytesMut {
     let spoilt = match mutant {
         Mutant::ForgedTask => replace_word(&text, "TASK", 2, "9"),
         Mutant::SpoiltPayload => text.replacen("payload 1", "payload X", 1),
-        Mutant::LostPushes if text.starts_with("RESULT") && !has_reply(&text) => String::new(),
+        Mutant::TwofoldTasks if is_push(&text, "TASK") => text.repeat(2),
+        Mutant::TwofoldResults if is_push(&text, "RESULT") => text.repeat(2),
+        Mutant::LostPushes if is_push(&text, "RESULT") => String::new(),
+        Mutant::WrongState => text.replace("state=ready", "state=leased"),
+        Mutant::KindReplies => acknowledge_stale(&text),
         Mutant::SwappedReplies => swap_lines(&text),
         _ => text,
     };
@@ -163,8 +207,19 @@ fn replace_word(text: &str, verb: &str, place: usize, by: &str) -> String {
     lines.join("\n")
 }
 
-fn has_reply(text: &str) -> bool {
-    text.split('\n').any(|line| line.starts_with("OK") || line.starts_with("ERR"))
+/// Nothing but pushes, of which the first is of a verb.
+fn is_push(text: &str, verb: &str) -> bool {
+    let reply = |line: &str| line.starts_with("OK") || line.starts_with("ERR");
+    text.starts_with(verb) && !text.split('\n').any(reply)
+}
+
+/// Makes `ERR stale lease N of task ID …` an OK.
+fn acknowledge_stale(text: &str) -> String {
+    let kind = |line: &str| match line.strip_prefix("ERR stale lease ") {
+        Some(rest) => format!("OK {}", rest.split(' ').nth(3).unwrap_or_default()),
+        None => line.to_owned(),
+    };
+    text.split('\n').map(kind).collect::<Vec<_>>().join("\n")
 }
 
 /// Swaps the first two lines if both are plain replies.

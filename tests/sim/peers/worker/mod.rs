@@ -1,6 +1,8 @@
 //! Simulated workers: honest ones, slow and silent ones, ones that die of a task or lose their
 //! connection, come back as who they were or as somebody new, and answer late or twice.
 
+mod whims;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +14,8 @@ use ganger::task::{Attempt, SessionId, TaskId};
 
 use super::{End, Talk};
 use crate::auditor::Auditor;
-use crate::net::{Actor, Chore, Happening, Net, Piece, Way, note};
+use crate::happening::{Actor, Chore, Happening, Way};
+use crate::net::{Net, Piece, note};
 use crate::workload::{KINDS, QUEUES};
 
 /// A lease, by its task and attempt.
@@ -359,6 +362,12 @@ impl Worker {
     }
 
     fn on_cancel(&mut self, net: &mut Net, lease: Lease) {
+        if !self.runs.contains_key(&lease) && !self.unanswered.contains_key(&lease) {
+            // Its TASK was lost with a connection.
+            net.mark("a CANCEL for a lease that its worker knows nothing of");
+            self.runs.insert(lease, Run { outcome: Outcome::Release(0) });
+            return self.finish(net, lease);
+        }
         let Some(run) = self.runs.get_mut(&lease) else { return };
         // Some stop at once, some go on to the end, silent ones never say anything.
         if self.healthy || (run.outcome != Outcome::Silence && net.dice.per_mille(600)) {
@@ -421,5 +430,3 @@ impl Worker {
         net.send(end.link, Way::Up, frame.as_bytes());
     }
 }
-
-mod whims;
