@@ -192,9 +192,34 @@ fn queues_are_shown_and_their_policies_set() {
     assert_eq!((&queue["route"], &queue["spill_ms"]), (&"hash".into(), &2000.into()));
     serve.say(["submit", "k", "--queue", "photos"]).with(0);
     let table = serve.say(["queues"]).with(0).out;
-    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().take(5).collect();
-    assert_eq!(row, ["photos", "fcfs", "hash", "2000ms", "1"], "{table}");
+    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().take(6).collect();
+    assert_eq!(row, ["photos", "fcfs", "hash", "2000ms", "-", "1"], "{table}");
     assert!(table.contains("no worker for some"), "{table}");
+    let bounds = ["order=sjf", "limit=3", "key-limit=1", "rate=0.5"];
+    let table = serve.say([&["queue", "photos"][..], &bounds].concat()).with(0).out;
+    assert!(table.contains("sjf"), "{table}");
+    assert!(table.contains("limit=3 key-limit=1 rate=0.5"), "{table}");
+    assert!(serve.say(["queue", "photos", "paused=yes"]).with(0).out.contains("paused"));
+    serve.say(["queue", "photos", "rate=0"]).with(4).tells("error: bad-value: rate is a number");
+}
+
+#[test]
+fn what_tasks_say_of_their_place_decides_it() {
+    let serve = Serve::start();
+    serve.say(["queue", "q", "order=priority", "paused=yes"]).with(0);
+    let submit = |options: &[&str]| {
+        serve.say([&["submit", "k", "--queue", "q"], options].concat()).with(0).out
+    };
+    let low = submit(&["--priority", "1.5"]);
+    let formula = submit(&["--weight", "3", "--time", "4s", "--resource", "2"]);
+    let high = submit(&["--priority", "7"]);
+    serve.say(["submit", "k", "--priority", "1", "--weight", "2"]).with(2);
+    serve.say(["submit", "k", "--priority=-1"]).with(2).tells("a number that is not negative");
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k slots=9");
+    serve.say(["queue", "q", "paused=no"]).with(0);
+    for id in [high, formula, low] {
+        worker.expect(&format!("TASK {} 1 k queue=q", id.trim()));
+    }
 }
 
 #[test]
