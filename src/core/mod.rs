@@ -4,8 +4,8 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
-//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`] with their
+//! [`standing`] in routes, [`members`], [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -35,10 +35,12 @@ mod line;
 mod members;
 mod names;
 mod order;
+mod pick;
 mod queues;
 mod release;
 mod restore;
 mod slots;
+mod standing;
 mod submit;
 mod tasks;
 mod timers;
