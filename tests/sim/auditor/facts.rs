@@ -192,6 +192,7 @@ impl Auditor {
             rivals: 0,
         };
         self.joins += 1;
+        self.greeted.extend(conn.hello.session.into_iter().chain([conn.fresh]));
         self.conns.insert(peer, conn);
     }
 
