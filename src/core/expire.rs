@@ -181,11 +181,7 @@ impl Core {
             self.timers.at_wall(until_ms, Reason::Forget(id));
             return;
         }
-        let class = task.class;
-        fx.write(Write::Drop { id });
-        self.tasks.remove(slot);
-        let counts = &mut self.queues.queue_of(class).counts;
-        *counts.of(State::Cancelled) -= 1;
+        self.forget(slot, fx);
     }
 
     pub(super) fn arm_housekeeping(&mut self) {

@@ -35,6 +35,7 @@ mod line;
 mod members;
 mod names;
 mod order;
+mod purge;
 mod queues;
 mod release;
 mod restore;
@@ -283,6 +284,8 @@ impl Core {
             Request::Tasks(filter) => fx.send(peer, Reply::Json(self.view_tasks(&filter))),
             Request::Stats => fx.send(peer, Reply::Json(self.view_stats())),
             Request::Queue { name, policies } => self.on_queue(peer, &name, &policies, fx),
+            Request::Pause { name, paused } => self.on_pause(peer, &name, paused, fx),
+            Request::Purge(purge) => self.on_purge(peer, &purge, fx),
             Request::Drain(name) => self.on_drain(peer, &name, fx),
         }
     }

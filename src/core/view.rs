@@ -249,6 +249,6 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn spelled(value: &Value) -> Vec<u8> {
+pub(super) fn spelled(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
