@@ -27,6 +27,7 @@ impl Core {
                 Reason::LeaseLimit(id) => self.on_lease_limit(id, fx),
                 Reason::Grace(worker) => self.on_grace_over(worker, fx),
                 Reason::Spill(class) => self.on_spill(class, fx),
+                Reason::Breaker(worker) => self.on_breaker(worker, fx),
                 Reason::Rate(queue) => self.on_rate(queue),
                 Reason::Apart(id) => self.on_apart(id, fx),
                 Reason::Isolation => self.isolate_next(fx),
