@@ -204,6 +204,7 @@ fn least_loaded_chooses_the_smallest_runs_by_slots() {
 }
 
 #[test]
+#[expect(clippy::cast_possible_truncation, reason = "means are not that long")]
 fn fastest_chooses_the_smallest_expected_finish() {
     play("fastest", |choice| {
         let (costs, kind) = (&choice.scene.driver.core.costs, choice.kind);
