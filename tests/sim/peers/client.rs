@@ -334,8 +334,8 @@ fn policies(dice: &mut Dice) -> Vec<(String, String)> {
     let mut policies = Vec::new();
     if dice.per_mille(700) {
         // Those by key as often as the others together: they have more to go wrong.
-        let keyed = [Route::Hash, Route::Hash, Route::Modulo];
-        let route = if dice.per_mille(500) { *dice.pick(&keyed) } else { *dice.pick(&Route::ALL) };
+        let keyed = [Route::Hash, Route::Hash, Route::Hash, Route::Modulo];
+        let route = *dice.pick(&[&keyed[..], &Route::ALL].concat());
         policies.push(("route".to_owned(), route.word().to_owned()));
     }
     if policies.is_empty() || dice.per_mille(500) {
