@@ -50,13 +50,7 @@ impl Core {
         let kind = self.queues.class(class).kind;
         let pair = self.pair(worker, kind);
         self.costs.succeeded(pair, self.now.wall_ms, us);
-        let session = self.workers.sessions.at(worker);
-        if session.superseded
-            && let Some(newer) = self.workers.by_name(session.name)
-        {
-            // What such a task takes is booked by name, so that it is news of this session too.
-            self.workers.reload(newer);
-        }
+        self.workers.reload_namesake(worker);
         self.close_breaker(worker, kind);
         self.event(fx, "done", id, attempt, class, Some(worker), &[("us", us)]);
         self.move_count(class, State::Leased, State::Done);
@@ -176,9 +170,8 @@ impl Core {
         {
             *its = place;
         }
-        self.workers.reload(worker);
-        let session = self.workers.sessions.at(worker);
         let goes_on = session.unanswered.contains_key(&(id, attempt));
+        self.workers.reload(worker);
         if !goes_on {
             let key = self.tasks.at(slot).key_text();
             self.end_run(queue, key.as_deref());

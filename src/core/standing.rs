@@ -229,12 +229,28 @@ impl Workers {
         standing
     }
 
-    /// Tells the pool of what a worker runs, which may have room already or not yet: where a route
+    /// Tells the pool how much a worker runs, which may have room already or not yet: where a route
     /// asks for that.
+    #[inline]
     pub(super) fn reload(&mut self, number: u32) {
-        if self.uses.total == 0 {
-            return;
+        if self.uses.total > 0 {
+            self.stand_anew(number);
         }
+    }
+
+    /// Tells the pool of who bears the name of a superseded session, if that has been measured: what
+    /// tasks take is booked by name.
+    #[inline]
+    pub(super) fn reload_namesake(&mut self, number: u32) {
+        if self.uses.total > 0
+            && let Some(worker) = self.sessions.get(number).filter(|worker| worker.superseded)
+            && let Some(newer) = self.by_name(worker.name)
+        {
+            self.stand_anew(newer);
+        }
+    }
+
+    fn stand_anew(&mut self, number: u32) {
         let Some(worker) = self.sessions.get(number) else { return };
         let Some((pool, place)) = worker.pool else { return };
         if let Some(Pool { free, standing: Some(standing), .. }) = self.pools.get_mut(pool) {
