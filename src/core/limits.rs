@@ -18,6 +18,9 @@ use crate::message::Policy;
 /// The owner of a ready task that is set aside for its key.
 pub(super) const ASIDE: u32 = u32::MAX - 3;
 
+/// How many tasks are set aside in one turn: about a millisecond.
+const SLICE: usize = 4096;
+
 /// How far beginnings that came late may be made up for, in microseconds: the loop's own jitter.
 const RATE_SLACK_US: u64 = 50_000;
 
@@ -77,6 +80,8 @@ impl Core {
 
     /// The first place of a line whose task may be leased; those before it whose keys have enough
     /// are set aside.
+    ///
+    /// It sets no more aside in one turn than can be done at once; what is left goes on in the next.
     pub(super) fn front(&mut self, number: u32, owner: u32) -> Option<Place> {
         loop {
             let class = self.queues.class_mut(number);
@@ -86,6 +91,11 @@ impl Core {
             if !self.is_key_full(place.slot) {
                 return Some(place);
             }
+            if self.put_aside >= SLICE {
+                self.half_looked.insert(number);
+                return None;
+            }
+            self.put_aside += 1;
             self.queues.class_mut(number).waiting -= 1;
             self.set_aside(place.slot);
         }
@@ -186,8 +196,15 @@ impl Core {
         }
     }
 
-    /// Has the tasks that come back wait like any other.
+    /// Has the tasks that come back wait like any other. Where one was cancelled meanwhile, the next
+    /// of its key comes.
     fn bring_back(&mut self, fx: &mut Effects) {
+        while !self.returning.is_empty() {
+            self.bring_back_once(fx);
+        }
+    }
+
+    fn bring_back_once(&mut self, fx: &mut Effects) {
         let mut returning = std::mem::take(&mut self.returning);
         for (number, key, _) in &returning {
             if let Some(key) = key
@@ -198,10 +215,14 @@ impl Core {
             }
         }
         returning.sort_by_key(|(_, _, place)| *place);
-        for (_, _, place) in returning {
+        for (number, key, place) in returning {
             if holds(&self.tasks, &place, ASIDE) {
                 self.take_out(place.slot);
                 self.enter(place.slot, fx);
+            } else if let Some(key) = key
+                && self.queues.find_queue_mut(number).is_some()
+            {
+                self.call_back(number, &key);
             }
         }
     }
@@ -239,6 +260,13 @@ impl Core {
     /// Serves the queues that may have opened in this turn.
     pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
         self.bring_back(fx);
+        self.put_aside = 0;
+        for class in std::mem::take(&mut self.half_looked) {
+            if let Some(queue) = self.queues.find_class_mut(class).map(|class| class.queue) {
+                self.list_head(class);
+                self.opened.insert(queue);
+            }
+        }
         while let Some(number) = self.opened.pop_first() {
             if self.queues.find_queue_mut(number).is_some() {
                 self.serve_queue(number, fx);
