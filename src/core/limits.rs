@@ -28,8 +28,8 @@ const RATE_SLACK_US: u64 = 50_000;
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     pub(super) count: u32,
-    /// `rate=`: no run begins before this monotonic time, in microseconds.
-    pub(super) next_us: u64,
+    /// Monotonic microseconds of when the last run began, by an even spread, or of the start.
+    pub(super) last_us: u64,
     /// `rate=`: when a timer is set; until it is over the queue is closed.
     pub(super) timer_us: Option<u64>,
     /// `key-limit=`: by key.
@@ -136,8 +136,9 @@ impl Core {
             return;
         }
         if let Some(rate) = queue.policy.rate {
-            let earliest_us = self.now.mono_us.saturating_sub(RATE_SLACK_US);
-            queue.runs.next_us = queue.runs.next_us.max(earliest_us) + interval_us(rate);
+            let (now_us, due_us) = (self.now.mono_us, queue.runs.last_us + interval_us(rate));
+            let late = due_us + RATE_SLACK_US < now_us;
+            queue.runs.last_us = if late { now_us } else { due_us.min(now_us) };
         }
         let number = self.queues.class(class).queue;
         self.relist(number);
@@ -242,7 +243,8 @@ impl Core {
     fn arm_rate(&mut self, number: u32) {
         let now_us = self.now.mono_us;
         let queue = self.queues.queue_mut(number);
-        let due_us = queue.policy.rate.map(|_| queue.runs.next_us).filter(|at_us| *at_us > now_us);
+        let due_us = queue.policy.rate.map(|rate| queue.runs.last_us + interval_us(rate));
+        let due_us = due_us.filter(|at_us| *at_us > now_us);
         let armed_us = std::mem::replace(&mut queue.runs.timer_us, due_us);
         if armed_us != due_us {
             armed_us.into_iter().for_each(|at| self.timers.off_mono(at, Reason::Rate(number)));
@@ -314,12 +316,11 @@ impl Core {
 
     /// The bounds of a queue changed from those of `before`.
     pub(super) fn rebound(&mut self, number: u32, before: &Policy) {
-        let now_us = self.now.mono_us;
+        let (now_us, pass) = (self.now.mono_us, self.pass);
         let queue = self.queues.queue_mut(number);
         let after = queue.policy;
-        if before.rate != after.rate {
-            queue.runs.next_us = now_us;
-        }
+        // Who was held back has no turns saved up.
+        queue.pass = queue.pass.max(pass);
         if before.paused && !after.paused {
             queue.runs.resumed_us = now_us;
         }
