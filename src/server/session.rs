@@ -422,6 +422,11 @@ impl Session {
             tokio::select! {
                 _ = self.stream.writable(), if backlog => self.outbox.flush(),
                 () = self.outbox.changed.notified() => {}
+                // A peer that is gone altogether looks like one that says no more, until the system
+                // has asked it.
+                _ = self.stream.ready(Interest::ERROR) => {
+                    return End::Broken("the connection is lost");
+                }
                 () = tokio::time::sleep(LOOK), if backlog => {}
                 () = tokio::time::sleep_until(until.unwrap_or(far).into()) => {
                     return End::Broken("the peer took too long to hear the end");

@@ -242,8 +242,7 @@ fn what_tasks_say_of_their_place_decides_it() {
 
 #[test]
 fn policies_are_compared_in_virtual_time() {
-    let simulate =
-        |args: &[&str]| say(&mut ganger([&["simulate", "-n", "300"], args].concat().into_iter()));
+    let simulate = |args: &[&str]| say(&mut ganger([&["simulate", "-n", "300"], args].concat()));
     let played = simulate(&["--order", "sjf", "--route", "hash", "--json"]).with(0).json();
     assert_eq!(played["rows"].as_array().map(Vec::len), Some(1));
     assert!(played["rows"][0]["steady"]["with_owner"].as_f64().unwrap() > 0.8, "{played}");
