@@ -482,6 +482,22 @@ fn p33_a_client_that_pipelines_without_reading_is_not_read_and_others_are_served
 }
 
 #[test]
+fn p33_a_client_that_reads_may_ask_for_any_number_of_large_results() {
+    let server = Server::start();
+    let mut client = Peer::client(server.addr());
+    let id = client.submit("SUBMIT x\n");
+    let (mut worker, _) = Peer::worker(server.addr(), "name=w kinds=*");
+    worker.expect("TASK ");
+    let result = vec![b'x'; 1 << 20];
+    worker.send([format!("DONE {id} 1 #{}\n", result.len()).as_bytes(), &result, b"\n"].concat());
+    worker.expect("OK ");
+    client.send(format!("GET {id}\n").repeat(150));
+    for _ in 0..150 {
+        assert_eq!(client.expect("OK ").1.len(), result.len());
+    }
+}
+
+#[test]
 fn p34_half_a_connection_is_enough_for_the_answers_that_are_due() {
     let server = Server::start();
     let mut client = Peer::client(server.addr());
