@@ -338,6 +338,19 @@ fn policies(dice: &mut Dice) -> Vec<(String, String)> {
         let route = *dice.pick(&[&keyed[..], &Route::ALL].concat());
         policies.push(("route".to_owned(), route.word().to_owned()));
     }
+    let others = [
+        ("order", &["fcfs", "sjf", "priority", "deadline"][..]),
+        ("aging", &["0", "0.5"]),
+        ("weight", &["1", "3", "0.25"]),
+        ("limit", &["1", "3", "none", "none"]),
+        ("key-limit", &["1", "2", "none"]),
+        ("rate", &["300", "2000", "none"]),
+    ];
+    for (name, values) in others {
+        if dice.per_mille(150) {
+            policies.push((name.to_owned(), (*dice.pick(values)).to_owned()));
+        }
+    }
     if policies.is_empty() || dice.per_mille(500) {
         let spill = *dice.pick(&["none", "0", "1", "200", "1000", "20000"]);
         policies.push(("spill".to_owned(), spill.to_owned()));
