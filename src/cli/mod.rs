@@ -13,6 +13,7 @@ mod completions;
 mod config;
 mod drain;
 mod exit;
+mod explain;
 mod get;
 mod lines;
 mod log;
@@ -81,6 +82,8 @@ enum Command {
     Submit(submit::Submit),
     /// Show tasks: where they stand, their history, their results
     Get(get::Get),
+    /// Tell why tasks wait, or run where they run, or how they ended
+    Explain(explain::Explain),
     /// Wait for tasks to end and print their results
     Watch(watch::Watch),
     /// End tasks that have not ended
@@ -137,6 +140,7 @@ fn dispatch(
         Command::Work(work) => work.run(output),
         Command::Submit(submit) => submit.run(output),
         Command::Get(get) => get.run(output),
+        Command::Explain(explain) => explain.run(output),
         Command::Watch(watch) => watch.run(output),
         Command::Cancel(change) => change.run(change::To::Cancelled, output),
         Command::Retry(change) => change.run(change::To::Ready, output),

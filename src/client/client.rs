@@ -135,6 +135,16 @@ impl Client {
         Status::read(&accepted)
     }
 
+    /// Why a task stands where it stands, as JSON: what keeps it waiting, the most decisive first; or who
+    /// has it and why that one; or how it ended. See EXPLAIN in protocol.md.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::watch`].
+    pub async fn explain(&self, id: TaskId) -> Result<Value, Error> {
+        self.list(&Request::Explain(id)).await
+    }
+
     /// Ends a task that has not ended. Who watches it is told; a worker that runs it is told too, and
     /// whatever it answers is discarded.
     ///

@@ -42,6 +42,8 @@ pub enum What {
 pub enum Ask {
     /// GET.
     Get,
+    /// EXPLAIN.
+    Explain,
     /// WATCH: OK, and RESULT at once.
     Watch,
     /// SUBMIT with `unique=` held by an ended task, and `watch=yes`: RESULT at once, if it is kept.

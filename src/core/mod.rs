@@ -7,7 +7,7 @@
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
 //! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
-//! [`view`] draws pictures for people and [`check`] proves the invariants.
+//! [`view`] draws pictures for people, [`explain`] tells why, and [`check`] proves the invariants.
 //!
 //! Invariants, each re-derived by [`Core::check`]:
 //!
@@ -25,6 +25,7 @@ mod effects;
 mod entry;
 mod event;
 mod expire;
+mod explain;
 mod finish;
 mod holds;
 mod isolate;
@@ -70,6 +71,7 @@ use crate::task::TaskId;
 
 pub use effects::{Ask, Effects, Send, What};
 pub use event::{Event, Now, Peer};
+pub use explain::explain_end;
 
 /// What bounds a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +278,7 @@ impl Core {
             Request::Pong => {}
             Request::Get(id) => self.on_get(peer, id, fx),
             Request::Watch(id) => self.on_watch(peer, id, fx),
+            Request::Explain(id) => self.on_explain(peer, id, fx),
             Request::Cancel(id) => self.on_cancel(peer, id, fx),
             Request::Retry(id) => self.on_retry(peer, id, fx),
             Request::Queues => fx.send(peer, Reply::Json(self.view_queues())),

@@ -2,14 +2,16 @@
 //!
 //! - [`request`]: peer to scheduler.
 //! - [`reply`]: scheduler to peer, asked for or not.
-//! - [`code`]: the closed list of error codes.
+//! - [`code`]: the closed list of error codes. [`why`]: that of EXPLAIN.
 
 pub mod code;
 pub mod policy;
 pub mod reply;
 pub mod request;
+pub mod why;
 
 pub use code::{Code, Severity};
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
 pub use request::{Fail, Grants, Hello, Request, Retry, Role, Slice, Start, Submit, TaskFilter};
+pub use why::Why;

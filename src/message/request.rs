@@ -38,11 +38,11 @@ impl Role {
 /// What a session may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Grants {
-    /// SUBMIT, GET, WATCH, CANCEL.
+    /// SUBMIT, GET, WATCH, EXPLAIN, CANCEL.
     pub submit: bool,
     /// Being a worker.
     pub work: bool,
-    /// GET, WATCH, the lists.
+    /// GET, WATCH, EXPLAIN, the lists.
     pub observe: bool,
     /// The rest.
     pub operate: bool,
@@ -95,6 +95,8 @@ pub enum Request {
     Get(TaskId),
     /// A RESULT push when the task ends.
     Watch(TaskId),
+    /// Why a task stands where it stands, as JSON.
+    Explain(TaskId),
     /// Ends a task that has not ended.
     Cancel(TaskId),
     /// Makes a dead or cancelled task ready again.

@@ -159,6 +159,7 @@ pub fn put_request(request: &Request, out: &mut impl BufMut) -> Result<(), Refus
         Request::Submit(submit) => put_record(submit, out),
         Request::Get(id) => of_task("GET", *id, out),
         Request::Watch(id) => of_task("WATCH", *id, out),
+        Request::Explain(id) => of_task("EXPLAIN", *id, out),
         Request::Cancel(id) => of_task("CANCEL", *id, out),
         Request::Retry(id) => of_task("RETRY", *id, out),
         Request::Done { id, attempt, result } => put_done(*id, *attempt, result, out),

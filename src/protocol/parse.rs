@@ -46,6 +46,7 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"RELEASE" => release(frame, words),
         b"GET" => of_task(frame, words, Request::Get),
         b"WATCH" => of_task(frame, words, Request::Watch),
+        b"EXPLAIN" => of_task(frame, words, Request::Explain),
         b"CANCEL" => of_task(frame, words, Request::Cancel),
         b"RETRY" => of_task(frame, words, Request::Retry),
         b"SLOTS" => slots(frame, words),

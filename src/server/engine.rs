@@ -7,7 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::core::{Ask, Core, Deadline, Effects, Event, Now, Peer, What};
+use crate::core::{Ask, Core, Deadline, Effects, Event, Now, Peer, What, explain_end};
 use crate::frame::Frame;
 use crate::message::{Code, Refusal, Reply};
 use crate::protocol::{Terms, put_refusal, render, render_stored};
@@ -193,6 +193,9 @@ fn answer(id: TaskId, ask: Ask, stored: Option<Bytes>, out: &mut BytesMut) {
     };
     match (ask, frame) {
         (Ask::Get, Some(frame)) => render_stored(id, &frame, out),
+        (Ask::Explain, Some(frame)) => {
+            render(&Reply::Json(explain_end(id, &frame)), &[], &NO_TERMS, out);
+        }
         (Ask::Watch, Some(frame)) => {
             render(&Reply::OkTask(id), &[], &NO_TERMS, out);
             out.extend_from_slice(frame.bytes());
@@ -209,7 +212,7 @@ fn answer(id: TaskId, ask: Ask, stored: Option<Bytes>, out: &mut BytesMut) {
             let text = format!("lease {asked} of task {id} is not, or no longer, this session's");
             refuse(Code::Stale, text, out);
         }
-        (Ask::Get | Ask::Watch | Ask::Change, None) => {
+        (Ask::Get | Ask::Explain | Ask::Watch | Ask::Change, None) => {
             refuse(Code::Expired, format!("task {id} has ended and is no longer kept"), out);
         }
     }

@@ -456,8 +456,9 @@ fn is_last(event: &Event) -> bool {
 }
 
 fn has_long_answer(event: &Event) -> bool {
-    use crate::message::Request::{Queues, Stats, Tasks, Workers};
-    matches!(event, Event::Request { request: Queues | Stats | Tasks(_) | Workers, .. })
+    use crate::message::Request::{Explain, Queues, Stats, Tasks, Workers};
+    let long = |request: &_| matches!(request, Explain(_) | Queues | Stats | Tasks(_) | Workers);
+    matches!(event, Event::Request { request, .. } if long(request))
 }
 
 fn refusal_of(violation: &Violation) -> Refusal {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ganger::frame::{Frame, HEADER_MAX};
-use ganger::message::{Code, Severity};
+use ganger::message::{Code, Severity, Why};
 use ganger::protocol::hello::{HEARTBEAT_MS, LIST_MAX, PRICE_MAX};
 use ganger::protocol::{Answer, Parsed, codec, greet, parse, parse_request, read_frame, submit};
 
@@ -41,6 +41,15 @@ fn the_codes_of_the_page_are_those_of_the_code() {
         let expected = if at < answers { Severity::Close } else { Severity::Answer };
         assert_eq!(code.severity(), expected, "{code:?}");
     }
+}
+
+#[test]
+fn the_reasons_of_the_page_are_those_of_the_code() {
+    let words: BTreeSet<&str> = Why::ALL.into_iter().map(Why::word).collect();
+    assert_eq!(words.len(), Why::ALL.len());
+    let cells = first_cells(section("### EXPLAIN"));
+    assert_eq!(cells.iter().copied().collect::<BTreeSet<_>>(), words);
+    assert_eq!(cells.len(), words.len());
 }
 
 #[test]
@@ -158,7 +167,7 @@ fn every_verb_has_a_conversation() {
     };
     let sent = verbs(Direction::Sent);
     for verb in [
-        "HELLO", "SUBMIT", "GET", "WATCH", "CANCEL", "RETRY", "DONE", "FAIL", "RELEASE",
+        "HELLO", "SUBMIT", "GET", "WATCH", "EXPLAIN", "CANCEL", "RETRY", "DONE", "FAIL", "RELEASE",
         "PROGRESS", "SLOTS", "BYE", "QUEUES", "WORKERS", "TASKS", "STATS", "QUEUE", "DRAIN",
     ] {
         assert!(sent.contains(verb), "{verb} is in no transcript");

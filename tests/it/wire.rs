@@ -429,14 +429,16 @@ fn p30_tokens_grant_what_they_say() {
     let mut submitter = hello("client", "submitter");
     submitter.expect("OK 1 ");
     let id = submitter.submit("SUBMIT x\n");
-    submitter.send("STATS\n");
+    submitter.send(format!("STATS\nEXPLAIN {id}\n"));
     submitter.expect("ERR forbidden");
+    submitter.expect("OK #");
     let mut onlooker = hello("operator", "onlooker");
     onlooker.expect("OK 1 ");
-    onlooker.send(format!("SUBMIT x\nCANCEL {id}\nGET {id}\n"));
+    onlooker.send(format!("SUBMIT x\nCANCEL {id}\nGET {id}\nEXPLAIN {id}\n"));
     onlooker.expect("ERR forbidden");
     onlooker.expect("ERR forbidden");
     onlooker.expect(&format!("OK {id} state=ready"));
+    onlooker.expect("OK #");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn p04_unit_a_second_hello_closes() {
 
 #[test]
 fn p15_p16_unit_unknown_verbs_are_answered_in_any_case_of_letters() {
-    for text in ["FROBNICATE\n", "submit resize\n", "Done x #1\nx\n", "EXPLAIN x\n", "\u{e9}\n"] {
+    for text in ["FROBNICATE\n", "submit resize\n", "Done x #1\nx\n", "FORETELL x\n", "\u{e9}\n"] {
         assert_eq!(code(text), Code::UnknownVerb, "{text:?}");
     }
     assert_eq!(Code::UnknownVerb.severity(), Severity::Answer);
@@ -43,6 +43,10 @@ fn p17_unit_what_is_missing_too_much_or_out_of_order() {
         ("RELEASE 06fq2v8k3n1zg 1 #0\n\n", Code::UnknownOption),
         ("GET\n", Code::Missing),
         ("GET 06fq2v8k3n1zg #1\nx\n", Code::UnknownOption),
+        ("EXPLAIN\n", Code::Missing),
+        ("EXPLAIN 06fq2v8k3n1zg 1\n", Code::UnknownOption),
+        ("EXPLAIN 06fq2v8k3n1zg why=yes\n", Code::UnknownOption),
+        ("EXPLAIN 06fq2v8k3n1zg #1\nx\n", Code::UnknownOption),
         ("CANCEL 06fq2v8k3n1zg 1\n", Code::UnknownOption),
         ("SLOTS\n", Code::Missing),
         ("BYE now\n", Code::UnknownOption),

@@ -174,6 +174,40 @@ fn options_of_tasks_reach_the_scheduler() {
 }
 
 #[test]
+fn it_is_told_why_a_task_waits_and_runs_and_has_ended() {
+    let serve = Serve::start();
+    let waits = serve.say(["submit", "k", "x", "--queue", "photos"]).out;
+    let waits = id(&waits);
+    let (mut other, _) = Peer::worker(serve.addr, "name=other kinds=l");
+    let said = serve.say(["explain", waits]).with(0).out;
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], format!("{waits} is ready, kind k, queue photos:"));
+    assert_eq!(lines[1], "  no worker that is connected is able: other does not do k");
+    assert_eq!(lines[2], "  it is the next of its kind in the order fcfs");
+    let json = serve.say(["explain", waits, "--json"]).with(0).json();
+    assert_eq!(json["reasons"][0]["near_misses"][0]["lacks"], serde_json::json!(["kind"]));
+
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k");
+    worker.expect(&format!("TASK {waits} 1 k"));
+    let runs = serve.say(["explain", waits]).with(0).out;
+    assert!(runs.contains("raw has run attempt 1 for "), "{runs}");
+    worker.send(format!("DONE {waits} 1 #2\nok\n"));
+    worker.expect("OK ");
+    let both = serve.say(["submit", "l", "--queue", "photos"]).out;
+    other.expect("TASK ");
+    let both = serve.say(["explain", waits, id(&both)]).with(0).out;
+    assert!(
+        both.starts_with(&format!("{waits} is done:\n  raw ended it with a result: ")),
+        "{both}"
+    );
+    assert!(both.contains(" is leased, kind l, queue photos:\n  other has run"), "{both}");
+
+    serve.say(["explain", "7zzzzzzzzzzzz"]).with(4).tells("7zzzzzzzzzzzz: ");
+    serve.say(["explain", "zzz"]).with(2);
+    serve.say(["explain"]).with(2);
+}
+
+#[test]
 fn refusals_are_exit_code_4() {
     let serve = Serve::start();
     serve.say(["submit", "no name"]).with(4).tells("error: bad-value: ");

@@ -66,6 +66,9 @@ async fn ten_thousand_calls_at_once_share_a_connection() {
     assert_eq!(ids.len(), 10_000);
     let stats = client.stats().await.unwrap();
     assert_eq!((&stats["submitted"], &stats["connections"]), (&json!(10_000), &json!(2)));
+    let ended = client.explain(*ids.iter().next().unwrap()).await.unwrap();
+    assert_eq!((&ended["state"], &ended["worker"]), (&json!("done"), &json!("echo")));
+    assert_eq!(ended["reasons"][0]["code"], "ended");
 }
 
 #[tokio::test]

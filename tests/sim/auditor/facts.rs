@@ -86,6 +86,10 @@ pub(super) enum Asked {
         id: TaskId,
         from: usize,
     },
+    Explain {
+        id: TaskId,
+        from: usize,
+    },
     Watch {
         id: TaskId,
         from: usize,
@@ -289,6 +293,7 @@ impl Auditor {
             }
             Request::Pong => None,
             Request::Get(id) => Some(Asked::Get { id: *id, from: self.steps(*id) }),
+            Request::Explain(id) => Some(Asked::Explain { id: *id, from: self.steps(*id) }),
             Request::Watch(id) => Some(Asked::Watch { id: *id, from: self.steps(*id) }),
             Request::Cancel(id) => {
                 self.cancels.insert(*id);

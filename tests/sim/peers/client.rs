@@ -147,9 +147,12 @@ impl Client {
                 self.request(net, Asked::Task(id), &Request::Retry(id));
             }
             Some(id) if net.dice.per_mille(ask.question) => {
-                let request =
-                    if net.dice.per_mille(500) { Request::Get(id) } else { Request::Watch(id) };
-                self.request(net, Asked::Task(id), &request);
+                let (asked, request) = match net.dice.below(1000) {
+                    0..500 => (Asked::Task(id), Request::Get(id)),
+                    500..850 => (Asked::Task(id), Request::Watch(id)),
+                    _ => (Asked::Other, Request::Explain(id)),
+                };
+                self.request(net, asked, &request);
             }
             _ => self.submit(net, talk, false),
         }
