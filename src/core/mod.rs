@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
-//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
+//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people, [`explain`] tells why, and [`check`] proves the invariants.
 //!
@@ -18,6 +18,7 @@
 //! 4. No worker is free that could be given a waiting task (after the policy's own waiting rules).
 //! 5. A `unique=` is held by at most one task of its queue.
 
+mod breaker;
 mod check;
 mod control;
 mod dispatch;
@@ -36,6 +37,7 @@ mod line;
 mod members;
 mod names;
 mod order;
+mod purge;
 mod queues;
 mod release;
 mod restore;
@@ -54,6 +56,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::core::breaker::Odds;
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
 use crate::core::limits::Returning;
@@ -157,6 +160,8 @@ pub struct Core {
     apart: BTreeMap<u32, Apart>,
     holds: Holds,
     isolation: Isolation,
+    /// How the runs of each kind end, by its number.
+    odds: Vec<Odds>,
     /// Stride scheduling: the pass of the queue that was served last.
     pass: u64,
     /// Ends counted by queues that are gone.
@@ -195,6 +200,7 @@ impl Core {
             apart: BTreeMap::new(),
             holds: Holds::default(),
             isolation: Isolation::default(),
+            odds: Vec::new(),
             pass: 0,
             ended: Counts::default(),
             submitted: 0,
@@ -286,6 +292,8 @@ impl Core {
             Request::Tasks(filter) => fx.send(peer, Reply::Json(self.view_tasks(&filter))),
             Request::Stats => fx.send(peer, Reply::Json(self.view_stats())),
             Request::Queue { name, policies } => self.on_queue(peer, &name, &policies, fx),
+            Request::Pause { name, paused } => self.on_pause(peer, &name, paused, fx),
+            Request::Purge(purge) => self.on_purge(peer, &purge, fx),
             Request::Drain(name) => self.on_drain(peer, &name, fx),
         }
     }

@@ -212,8 +212,8 @@ impl Core {
 }
 
 /// The words that a task is dead or cancelled for.
-const REASONS: [&str; 6] =
-    ["attempts", "no-retry", "poison", "result-too-large", "cancelled", "expired"];
+const REASONS: [&str; 7] =
+    ["attempts", "no-retry", "poison", "result-too-large", "cancelled", "expired", "purged"];
 
 fn reason_word(reason: &str) -> Result<&'static str, String> {
     let known = REASONS.into_iter().find(|known| *known == reason);

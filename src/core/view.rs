@@ -78,6 +78,7 @@ impl Core {
         let state = match (worker.peer, worker.draining) {
             (None, _) => "grace",
             (Some(_), true) => "draining",
+            (Some(_), false) if worker.breaker.is_tripped() => "tripped",
             (Some(_), false) => "here",
         };
         json!({

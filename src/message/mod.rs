@@ -13,5 +13,7 @@ pub mod why;
 pub use code::{Code, Severity};
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
-pub use request::{Fail, Grants, Hello, Request, Retry, Role, Slice, Start, Submit, TaskFilter};
+pub use request::{
+    Fail, Grants, Hello, Purge, Request, Retry, Role, Slice, Start, Submit, TaskFilter,
+};
 pub use why::Why;

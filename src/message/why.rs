@@ -30,6 +30,8 @@ pub enum Why {
     NoSlot,
     /// A worker that is able is being emptied for a suspected task.
     Reserved,
+    /// A worker that is able is held up, because it fails everything.
+    Tripped,
     /// The tasks of its queue are being put into order anew.
     Sorting,
     /// Other queues have had less of the workers that they share.
@@ -60,7 +62,7 @@ pub enum Why {
 
 impl Why {
     /// Every code, in the order of protocol.md.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::NoWorker,
         Self::Away,
         Self::Draining,
@@ -74,6 +76,7 @@ impl Why {
         Self::Owner,
         Self::NoSlot,
         Self::Reserved,
+        Self::Tripped,
         Self::Sorting,
         Self::QueueShare,
         Self::Order,
@@ -105,6 +108,7 @@ impl Why {
             Self::Owner => "owner",
             Self::NoSlot => "no-slot",
             Self::Reserved => "reserved",
+            Self::Tripped => "tripped",
             Self::Sorting => "sorting",
             Self::QueueShare => "queue-share",
             Self::Order => "order",

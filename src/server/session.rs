@@ -456,9 +456,9 @@ fn is_last(event: &Event) -> bool {
 }
 
 fn has_long_answer(event: &Event) -> bool {
-    use crate::message::Request::{Explain, Queues, Stats, Tasks, Workers};
-    let long = |request: &_| matches!(request, Explain(_) | Queues | Stats | Tasks(_) | Workers);
-    matches!(event, Event::Request { request, .. } if long(request))
+    use crate::message::Request::{Explain, Purge, Queues, Stats, Tasks, Workers};
+    let Event::Request { request, .. } = event else { return false };
+    matches!(request, Explain(_) | Purge(_) | Queues | Stats | Tasks(_) | Workers)
 }
 
 fn refusal_of(violation: &Violation) -> Refusal {

@@ -18,6 +18,8 @@ pub(super) enum Stand {
     Full,
     /// It is kept for a suspected task.
     Reserved,
+    /// It fails everything, and is held up for a while.
+    Tripped,
     /// It lost its connection, or has not come back since the start.
     Away,
     /// It gets nothing new.
@@ -29,7 +31,7 @@ pub(super) enum Stand {
 /// The able workers, by how they stand.
 #[derive(Debug, Default)]
 pub(super) struct Able {
-    groups: [Group; 6],
+    groups: [Group; 7],
     /// There are more than were looked at.
     pub(super) more: bool,
 }
@@ -54,7 +56,8 @@ impl Able {
 
     /// Those that are given tasks, when they have room.
     pub(super) fn takers(&self) -> usize {
-        [Stand::Free, Stand::Full, Stand::Reserved].map(|stand| self.of(stand).count).iter().sum()
+        let takers = [Stand::Free, Stand::Full, Stand::Reserved, Stand::Tripped];
+        takers.map(|stand| self.of(stand).count).iter().sum()
     }
 
     /// The first of them, whoever has room before the others.
@@ -71,6 +74,7 @@ impl Stand {
             _ if worker.peer.is_none() => Self::Away,
             _ if worker.entry.weight.thousandths() == 0 => Self::Weightless,
             _ if worker.reserved.is_some() => Self::Reserved,
+            _ if !worker.breaker.lets_pass(worker.busy()) => Self::Tripped,
             _ if worker.is_free() => Self::Free,
             _ => Self::Full,
         }
@@ -81,6 +85,7 @@ impl Stand {
             Self::Free => "free",
             Self::Full => "full",
             Self::Reserved => "reserved",
+            Self::Tripped => "tripped",
             Self::Away => "away",
             Self::Draining => "draining",
             Self::Weightless => "weightless",

@@ -255,6 +255,20 @@ impl Core {
             let text = format!("kept for a task that may crash its worker: {listed}");
             reasons.push(self.of_workers(Why::Reserved, text, reserved.count, &reserved.first));
         }
+        let tripped = able.of(Stand::Tripped);
+        if tripped.count > 0 {
+            let name = |worker: u32| match self.workers.sessions.at(worker).breaker.until_us {
+                Some(at_us) => {
+                    format!("{} (for {})", self.name_of(worker), spoken(self.left_ms(at_us)))
+                }
+                None => format!("{} (one task is being tried)", self.name_of(worker)),
+            };
+            let text = format!(
+                "able, but held up for failing everything: {}",
+                Self::listed(tripped, name)
+            );
+            reasons.push(self.of_workers(Why::Tripped, text, tripped.count, &tripped.first));
+        }
         reasons
     }
 

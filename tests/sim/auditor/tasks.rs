@@ -286,9 +286,10 @@ impl Auditor {
         require!("I07", entry.draining || !drained, "{name} is drained no more");
         let slots = entry.slots;
         require!("I06", held.slots.contains(&slots), "{name} never announced {slots} slots");
-        if held.life != life {
-            held.back_us = window.from_us;
+        // DRAIN is written for a session that is away, too.
+        if held.life != life && self.greeted.contains(&session) {
+            (held.life, held.back_us) = (life, window.from_us);
         }
-        (held.life, held.superseded, held.entry) = (life, false, Some(entry));
+        (held.superseded, held.entry) = (false, Some(entry));
     }
 }
