@@ -13,6 +13,7 @@ mod command;
 mod completions;
 mod config;
 mod drain;
+mod events;
 mod exit;
 mod explain;
 mod get;
@@ -107,6 +108,8 @@ enum Command {
     Resume(clear::Pause),
     /// Clear a queue of dead, cancelled or waiting tasks
     Purge(clear::Purge),
+    /// Print what happens to tasks, as it happens
+    Events(events::Events),
     /// Let a worker finish what it has and leave
     Drain(drain::Drain),
     /// Measure throughput, latency and memory
@@ -159,6 +162,7 @@ fn dispatch(
         Command::Pause(pause) => pause.run(true, output),
         Command::Resume(pause) => pause.run(false, output),
         Command::Purge(purge) => purge.run(output),
+        Command::Events(events) => events.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Bench(options) => match bench::run(&options, program.json) {
             Ok(()) => Ok(Exit::Done),

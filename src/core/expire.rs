@@ -37,6 +37,8 @@ impl Core {
                 Reason::Forget(id) => self.on_forget(id, fx),
                 Reason::Unhold => self.on_unhold(fx),
                 Reason::Figures => self.on_figures(fx),
+                Reason::Snapshot(peer) => self.on_snapshot(peer, fx),
+                Reason::Publish => self.on_publish(fx),
             }
         }
     }

@@ -177,6 +177,7 @@ impl Core {
             "no-retry" => "its worker said that it is not to be tried again".to_owned(),
             "poison" => "three workers in a row were lost with it".to_owned(),
             "result-too-large" => "its result was over the limit".to_owned(),
+            "purged" => "it was purged while it waited".to_owned(),
             "expired" => "its expires= was over before a worker had it".to_owned(),
             _ => "somebody cancelled it".to_owned(),
         };

@@ -1,5 +1,7 @@
 //! The ends of leases: answers of workers, and what follows for the task.
 
+use bytes::Bytes;
+
 use crate::core::event::Peer;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
@@ -87,12 +89,21 @@ impl Core {
         self.feed(worker, fx);
     }
 
-    pub(super) fn on_progress(&mut self, peer: Peer, id: TaskId, attempt: Attempt, percent: u8) {
+    pub(super) fn on_progress(
+        &mut self,
+        peer: Peer,
+        id: TaskId,
+        attempt: Attempt,
+        percent: u8,
+        note: &Bytes,
+        fx: &mut Effects,
+    ) {
         let now_us = self.now.mono_us;
-        if let Some((slot, _)) = self.lease_of(peer, id, attempt) {
+        if let Some((slot, worker)) = self.lease_of(peer, id, attempt) {
             let more = self.tasks.at(slot).more();
             more.progress_us = now_us;
             more.percent = Some(percent);
+            self.event_progress(slot, worker, note, fx);
         }
     }
 

@@ -36,6 +36,7 @@ mod limits;
 mod line;
 mod members;
 mod names;
+mod observe;
 mod order;
 mod purge;
 mod queues;
@@ -62,6 +63,7 @@ use crate::core::isolate::Isolation;
 use crate::core::limits::Returning;
 use crate::core::members::Members;
 use crate::core::names::Names;
+use crate::core::observe::Observing;
 use crate::core::queues::{Counts, Queues};
 use crate::core::release::Apart;
 use crate::core::slots::Slots;
@@ -75,6 +77,7 @@ use crate::task::TaskId;
 pub use effects::{Ask, Effects, Send, What};
 pub use event::{Event, Now, Peer};
 pub use explain::explain_end;
+pub use observe::Happening;
 
 /// What bounds a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,8 @@ pub struct Settings {
     pub payload_max: u64,
     /// Whether batches carry the text of events.
     pub events: bool,
+    /// How many events are kept for observers who come late or are slow.
+    pub events_kept: usize,
 }
 
 impl Default for Settings {
@@ -108,6 +113,7 @@ impl Default for Settings {
             restart_grace_ms: 15_000,
             payload_max: 1 << 20,
             events: false,
+            events_kept: 10_000,
         }
     }
 }
@@ -162,6 +168,7 @@ pub struct Core {
     isolation: Isolation,
     /// How the runs of each kind end, by its number.
     odds: Vec<Odds>,
+    observing: Observing,
     /// Stride scheduling: the pass of the queue that was served last.
     pass: u64,
     /// Ends counted by queues that are gone.
@@ -201,6 +208,7 @@ impl Core {
             holds: Holds::default(),
             isolation: Isolation::default(),
             odds: Vec::new(),
+            observing: Observing::new(now.wall_ms),
             pass: 0,
             ended: Counts::default(),
             submitted: 0,
@@ -208,7 +216,13 @@ impl Core {
             figures_timer: false,
         };
         core.arm_housekeeping();
+        core.arm_publish();
         core
+    }
+
+    /// What bounds it.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Handles one event. The only way, with [`Core::settle`], in which a core changes.
@@ -276,8 +290,8 @@ impl Core {
             Request::Release { id, attempt, delay_ms } => {
                 self.on_release(peer, id, attempt, delay_ms, fx);
             }
-            Request::Progress { id, attempt, percent, .. } => {
-                self.on_progress(peer, id, attempt, percent);
+            Request::Progress { id, attempt, percent, note } => {
+                self.on_progress(peer, id, attempt, percent, &note, fx);
             }
             Request::Slots(slots) => self.on_slots(peer, slots, fx),
             Request::Bye => self.on_bye(peer, fx),
@@ -294,6 +308,7 @@ impl Core {
             Request::Queue { name, policies } => self.on_queue(peer, &name, &policies, fx),
             Request::Pause { name, paused } => self.on_pause(peer, &name, paused, fx),
             Request::Purge(purge) => self.on_purge(peer, &purge, fx),
+            Request::Events(filter) => self.on_events(peer, filter, fx),
             Request::Drain(name) => self.on_drain(peer, &name, fx),
         }
     }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::frame::{Frame, canonical};
+use crate::message::observe::EventFilter;
 use crate::route::Weight;
 use crate::task::{Attempt, SessionId, State, TaskId};
 
@@ -164,6 +165,8 @@ pub enum Request {
     Purge(Purge),
     /// No further tasks for a worker.
     Drain(String),
+    /// EVENT pushes as the filter says; `None`: no more of them.
+    Events(Option<Box<EventFilter>>),
 }
 
 /// SUBMIT: a new task. Texts are slices of the frame, which is also the task's record.

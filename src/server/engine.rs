@@ -12,6 +12,7 @@ use crate::frame::Frame;
 use crate::message::{Code, Refusal, Reply};
 use crate::protocol::{Terms, put_refusal, render, render_stored};
 use crate::record::ResultFrame;
+use crate::server::observers::{BACKLOG, Observers};
 use crate::store::{Error, Store};
 use crate::task::{State, TaskId};
 
@@ -72,6 +73,11 @@ pub trait Outboxes {
     /// The buffer of a connection, if it is still there.
     fn buffer(&mut self, peer: Peer) -> Option<&mut BytesMut>;
 
+    /// Bytes that wait for a connection's socket, and for this delivery.
+    fn backlog(&mut self, _peer: Peer) -> usize {
+        0
+    }
+
     /// Ends a connection after what is in its buffer.
     fn close(&mut self, peer: Peer);
 }
@@ -81,6 +87,7 @@ pub trait Outboxes {
 pub struct Engine {
     core: Core,
     payload_max: u64,
+    observers: Observers,
     /// The turn that is being applied.
     pending: Turn,
     /// An empty turn, kept for its memory.
@@ -97,9 +104,11 @@ const SENDS_MAX: usize = 1 << 14;
 impl Engine {
     /// An engine around a core, with the limit that it tells peers.
     pub fn new(core: Core, payload_max: u64) -> Self {
+        let observers = Observers::new(core.settings().events_kept);
         Self {
             core,
             payload_max,
+            observers,
             pending: Turn::default(),
             spare: Some(Turn::default()),
             committing: false,
@@ -161,10 +170,19 @@ impl Engine {
         self.committing = false;
         let terms = Terms { version: 1, payload_max: self.payload_max, wall_ms: now.wall_ms };
         let text = &turn.effects.batch.text;
+        turn.effects.happenings.drain(..).for_each(|happening| self.observers.record(happening));
         let mut found = turn.found.drain(..);
         for send in turn.effects.sends.drain(..) {
             match send.what {
                 What::Reply(Reply::Close) => out.close(send.to),
+                What::Observe { filter, next } => {
+                    if let Some(buffer) = out.buffer(send.to) {
+                        render(&Reply::Observing(next), text, &terms, buffer);
+                        self.observers.set(send.to, filter, next);
+                    }
+                }
+                // An observer that does not keep up does without.
+                What::Reply(Reply::Snapshot(_)) if out.backlog(send.to) >= BACKLOG => {}
                 What::Reply(reply) => {
                     if let Some(buffer) = out.buffer(send.to) {
                         render(&reply, text, &terms, buffer);
@@ -181,6 +199,17 @@ impl Engine {
         drop(found);
         turn.clear();
         self.spare = Some(turn);
+        self.tell_observers(out);
+    }
+
+    /// Whether an observer has room to come for what it was not told.
+    pub fn are_observers_behind(&self) -> bool {
+        self.observers.are_behind()
+    }
+
+    /// Tells observers what they have room for.
+    pub fn tell_observers(&mut self, out: &mut dyn Outboxes) {
+        self.observers.tell(&self.core, out);
     }
 }
 

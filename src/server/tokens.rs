@@ -130,6 +130,7 @@ pub fn permit(role: Role, grants: Grants, request: &Request) -> Result<(), Refus
         | Request::Workers
         | Request::Tasks(_)
         | Request::Stats
+        | Request::Events(_)
         | Request::Queue { .. } => {
             (grants.observe || grants.operate, "the token grants neither observe nor operate")
         }

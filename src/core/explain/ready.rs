@@ -246,7 +246,7 @@ impl Core {
         let full = able.of(Stand::Full);
         if full.count > 0 {
             let listed = Self::listed(full, |worker| self.in_use(worker));
-            let text = format!("all able workers are full: {listed}");
+            let text = format!("able, but full: {listed}");
             reasons.push(self.of_workers(Why::NoSlot, text, full.count, &full.first));
         }
         let reserved = able.of(Stand::Reserved);

@@ -39,6 +39,14 @@ impl Auditor {
                 let conn = self.conn(peer);
                 conn.drained |= reason != "restart";
             }
+            Answer::Event(event) => self.on_event_push(net, peer, &event),
+            Answer::Gap(from, to) => {
+                net.mark("a gap in the events");
+                let told = &mut self.conn(peer).heard;
+                require!("R", from <= to && *told < from, "GAP {from} {to} after event {told}");
+                *told = to;
+            }
+            Answer::Stats(_) => net.mark("figures at an interval"),
             Answer::Ping | Answer::Unknown => {}
         }
     }
@@ -187,6 +195,32 @@ impl Auditor {
                 Ending::Buried { .. } => false,
             });
             require!("I14", told, "GET {id} tells another result");
+        }
+    }
+
+    /// Events come in order, and tell nothing that is not durable.
+    fn on_event_push(
+        &mut self,
+        net: &mut Net,
+        peer: Peer,
+        event: &ganger::protocol::answer::Event,
+    ) {
+        net.mark("an event is told");
+        let conn = self.conn(peer);
+        let told = std::mem::replace(&mut conn.heard, event.seq);
+        require!("R", told < event.seq, "event {} after {told}: {event:?}", event.seq);
+        let id = event.id;
+        require!(
+            "I02",
+            self.tasks.contains_key(&id),
+            "an event of a task that is not durable: {id}"
+        );
+        let state = match &*event.what {
+            "leased" => State::Leased,
+            what => State::parse(what).unwrap_or(State::Ready),
+        };
+        if state != State::Ready {
+            require!("I02", self.stood(id, 0, |its| its == state), "{event:?} is not durable");
         }
     }
 

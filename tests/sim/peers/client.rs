@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use ganger::message::{Hello, Request, Role, Start, TaskFilter};
+use ganger::message::{EventFilter, Hello, Request, Role, Start, TaskFilter};
 use ganger::protocol::{Answer, Attempts, Submission, put_hello, put_request};
 use ganger::route::Weight;
 use ganger::task::TaskId;
@@ -195,6 +195,10 @@ impl Client {
         let queue = (*net.dice.pick(&QUEUES)).to_owned();
         let request = match net.dice.below(9) {
             0 => Request::Drain(name),
+            1 if net.now_us % 2 == 0 => {
+                let stats_ms = (net.now_us % 4 == 0).then_some(1000);
+                Request::Events(Some(Box::new(EventFilter { stats_ms, ..EventFilter::default() })))
+            }
             1 => Request::Queues,
             2 => Request::Workers,
             3 => Request::Tasks(TaskFilter { limit: 100, ..TaskFilter::default() }),
