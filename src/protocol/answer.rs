@@ -67,7 +67,7 @@ pub fn read_frame(frame: &Frame) -> Result<Answer, String> {
         }
         "EVENT" => event(frame).map(Answer::Event),
         "GAP" => gap(frame),
-        "STATS" => frame.payload().map(Answer::Stats),
+        "STATS" => Some(Answer::Stats(frame.payload().unwrap_or_default())),
         "PING" => Some(Answer::Ping),
         "DRAIN" => Some(Answer::Drain { reason: reason(frame) }),
         _ => Some(Answer::Unknown),

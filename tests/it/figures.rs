@@ -35,7 +35,10 @@ fn listen(events: &mut ::redis::PubSub<'_>, ends: usize) -> BTreeMap<String, Tol
 
 /// Notes one event; true for the end of a lease.
 fn note(frame: &str, told: &mut BTreeMap<String, Told>) -> bool {
-    let what = frame.split(' ').nth(1).expect("what happened");
+    if !frame.starts_with("EVENT ") {
+        return false;
+    }
+    let what = frame.split(' ').nth(2).expect("what happened");
     let option = |name: &str| {
         let words = frame.split(' ').filter_map(|word| word.split_once('='));
         words.into_iter().find(|(its, _)| *its == name).map(|(_, value)| value)

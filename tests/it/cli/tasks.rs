@@ -208,6 +208,48 @@ fn it_is_told_why_a_task_waits_and_runs_and_has_ended() {
 }
 
 #[test]
+fn events_are_printed_as_they_happen() {
+    let serve = Serve::start();
+    // From the first on: what happened before is told to be missed, and the rest is not missed.
+    let mut lines = Running::start(&mut serve.ganger(["events", "--from", "0"]));
+    assert!(lines.line().starts_with("0 to "));
+    let done = ["events", "--from", "0", "--what", "done,failed", "--stats", "1s", "--json"];
+    let mut json = Running::start(&mut serve.ganger(done));
+    assert!(json.line().starts_with("{\"gap\":"));
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k");
+    let task = serve.say(["submit", "k", "--queue", "photos"]).out;
+    let task = id(&task);
+    worker.expect("TASK ");
+    worker.send(format!("PROGRESS {task} 1 50 #4\nhalf\nDONE {task} 1\n"));
+    for (what, end) in [
+        ("submitted", " 0 queue=photos kind=k"),
+        ("leased", "kind=k worker=raw wait-us=0"),
+        ("progress", " 1 queue=photos kind=k worker=raw percent=50 half"),
+        ("done", ""),
+    ] {
+        let line = lines.line();
+        let words: Vec<_> = line.split(' ').collect();
+        assert_eq!((words[2], words[3]), (what, task), "{line}");
+        assert!(line.ends_with(end), "{line}");
+    }
+    let mut told = serde_json::Value::Null;
+    let (mut figures, mut event) = (false, false);
+    while !figures || !event {
+        told = serde_json::from_str(&json.line()).unwrap();
+        figures |= told["stats"]["submitted"].is_u64();
+        event |= told["what"] == "done" && told["us"].is_u64() && told["id"] == task;
+    }
+    assert!(told.is_object());
+    lines.signal("INT");
+    lines.end().with(130);
+    json.signal("TERM");
+    json.end().with(0);
+    serve.say(["events", "--what", "exploded"]).with(2);
+    serve.say(["events", "--stats", "10ms"]).with(2).tells("not between 1s and 60s");
+    serve.say(["events", "--queue", "a b"]).with(4).tells("bad-value");
+}
+
+#[test]
 fn refusals_are_exit_code_4() {
     let serve = Serve::start();
     serve.say(["submit", "no name"]).with(4).tells("error: bad-value: ");

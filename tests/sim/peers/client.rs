@@ -195,8 +195,8 @@ impl Client {
         let queue = (*net.dice.pick(&QUEUES)).to_owned();
         let request = match net.dice.below(9) {
             0 => Request::Drain(name),
-            1 if net.now_us % 2 == 0 => {
-                let stats_ms = (net.now_us % 4 == 0).then_some(1000);
+            1 if net.now_us.is_multiple_of(2) => {
+                let stats_ms = net.now_us.is_multiple_of(4).then_some(1000);
                 Request::Events(Some(Box::new(EventFilter { stats_ms, ..EventFilter::default() })))
             }
             1 => Request::Queues,
