@@ -489,7 +489,7 @@ fn an_observer_that_is_slow_is_told_of_gaps_and_nobody_waits_for_it() {
     const BATCHES: u64 = 40;
     let server = Server::start();
     let mut observer = Peer::connect(server.addr());
-    SockRef::from(observer.stream()).set_recv_buffer_size(4096).expect("an option");
+    SockRef::from(observer.stream()).set_recv_buffer_size(128 << 10).expect("an option");
     observer.send("HELLO 1 operator\nEVENTS what=submitted\n");
     observer.expect("OK 1 ");
     let (line, _) = observer.expect("OK next=");

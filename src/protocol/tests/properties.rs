@@ -7,9 +7,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{read_all, read_pieces};
+use super::{observing, read_all, read_pieces};
 use crate::frame::{Frame, Word, Writer, decode, put_number};
-use crate::message::observe::{EventFilter, HAPPENINGS};
 use crate::message::{
     Code, Fail, Hello, Refusal, Reply, Request, Retry, Role, Start, TaskFilter, TaskInfo,
 };
@@ -129,23 +128,6 @@ fn request() -> impl Strategy<Value = Request> {
         any::<u64>(),
         1..=1000_u32,
     );
-    let words = prop::sample::subsequence(HAPPENINGS.to_vec(), 0..HAPPENINGS.len());
-    let events = (
-        option::of(name()),
-        option::of(name()),
-        option::of(name()),
-        words.prop_map(|words| words.into_iter().map(str::to_owned).collect()),
-        option::of(any::<u64>()),
-        option::of(1000..=60_000_u64),
-    );
-    let events = events.prop_map(|(queue, kind, worker, what, from, stats_ms)| EventFilter {
-        queue,
-        kind,
-        worker,
-        what,
-        from,
-        stats_ms,
-    });
     let policies = prop_oneof![
         Just(vec![]),
         (0..99_u64).prop_map(|spill| vec![
@@ -161,7 +143,7 @@ fn request() -> impl Strategy<Value = Request> {
         id().prop_map(Request::Get),
         id().prop_map(Request::Explain),
         Just(Request::Events(None)),
-        events.prop_map(|filter| Request::Events(Some(Box::new(filter)))),
+        observing::filter().prop_map(|filter| Request::Events(Some(Box::new(filter)))),
         id().prop_map(Request::Watch),
         id().prop_map(Request::Cancel),
         id().prop_map(Request::Retry),
