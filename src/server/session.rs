@@ -9,15 +9,16 @@ use rand::RngExt;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::Decoder;
 
 use crate::core::{Event, Peer};
 use crate::frame::{Frame, Word, Words, number};
-use crate::message::{Code, Grants, Hello, Refusal, Request, Role, Severity};
+use crate::message::{Code, Grants, Hello, Refusal, Request, Role};
 use crate::protocol::{
     Codec, Limits, Parsed, Violation, greet, parse_request, put_ping, put_refusal,
 };
+use crate::server::batch::{BATCH, BATCHES, Batch, is_last, weight_of};
 use crate::server::outbox::{Outbox, Way};
 use crate::server::tokens::{Tokens, permit};
 use crate::task::{Attempt, SessionId, TaskId};
@@ -31,21 +32,6 @@ pub(super) struct Shared {
     pub(super) payload_max: u64,
     /// The way into the engine.
     pub(super) inbox: mpsc::Sender<Batch>,
-}
-
-/// What a session hands over at once.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// What happened, in order.
-    pub(super) events: Vec<Event>,
-    /// Given back when the events are applied: a session does not run ahead of the engine.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
-}
-
-impl From<Event> for Batch {
-    fn from(event: Event) -> Self {
-        Self { events: vec![event], permit: None }
-    }
 }
 
 /// HELLO is due within this time.
@@ -71,17 +57,8 @@ const PART_WITHIN: Duration = Duration::from_secs(1);
 /// How often a session looks at its deadlines.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What the requests of one batch may weigh; the rest of what was read waits for the next one.
-const BATCH: usize = 1024;
-
 /// Bytes of a usual frame, to judge how many there are in what was read.
 const FRAME: usize = 64;
-
-/// What a request weighs whose answer is long, in requests.
-const LONG: usize = 64;
-
-/// Batches of one session that may wait for the engine.
-const BATCHES: usize = 2;
 
 /// What the system keeps for an observer, in bytes: a socket that holds megabytes takes nothing more
 /// until a third of them is read.
@@ -359,7 +336,7 @@ impl Session {
                 Ok(Some(frame)) => {
                     weight += 1;
                     if let Some(event) = self.event(&frame) {
-                        weight += if has_long_answer(&event) { LONG } else { 0 };
+                        weight += weight_of(&event, self.shared.payload_max);
                         let last = is_last(&event);
                         events.push(event);
                         if last {
@@ -433,6 +410,11 @@ impl Session {
             tokio::select! {
                 _ = self.stream.writable(), if backlog => self.outbox.flush(),
                 () = self.outbox.changed.notified() => {}
+                // A peer that is gone altogether looks like one that says no more, until the system
+                // has asked it.
+                _ = self.stream.ready(Interest::ERROR) => {
+                    return End::Broken("the connection is lost");
+                }
                 () = tokio::time::sleep(LOOK), if backlog => {}
                 () = tokio::time::sleep_until(until.unwrap_or(far).into()) => {
                     return End::Broken("the peer took too long to hear the end");
@@ -456,20 +438,6 @@ impl Session {
             }
         }
     }
-}
-
-fn is_last(event: &Event) -> bool {
-    match event {
-        Event::Refused { refusal, .. } => refusal.code.severity() == Severity::Close,
-        Event::Request { request, .. } => *request == Request::Bye,
-        _ => false,
-    }
-}
-
-fn has_long_answer(event: &Event) -> bool {
-    use Request::{Explain, Purge, Queues, Stats, Tasks, Workers};
-    let Event::Request { request, .. } = event else { return false };
-    matches!(request, Explain(_) | Purge(_) | Queues | Stats | Tasks(_) | Workers)
 }
 
 fn refusal_of(violation: &Violation) -> Refusal {

@@ -274,7 +274,8 @@ impl Core {
 
     fn is_sorting(&self, class: u32) -> bool {
         let its = self.queues.class(class);
-        self.unsorted.contains(&class) || self.released.contains(&its.queue)
+        let unsorted = self.unsorted.contains(&class) || self.half_looked.contains(&class);
+        unsorted || self.released.contains(&its.queue)
     }
 
     /// The queues that have had less of the workers that they share with this one.
