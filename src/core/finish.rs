@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::core::event::Peer;
+use crate::core::observe::STRAGGLED;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::workers::Unanswered;
@@ -51,9 +52,13 @@ impl Core {
         fx.write(Write::End { id, frame, until_ms });
         let kind = self.queues.class(class).kind;
         let pair = self.pair(worker, kind);
+        // Before this run is part of what is usual.
+        let straggled = self.is_recording() && self.is_straggler(&self.kinds.name(kind), us);
         self.costs.succeeded(pair, self.now.wall_ms, us);
         self.close_breaker(worker, kind);
-        self.event(fx, "done", id, attempt, class, Some(worker), &[("us", us)]);
+        let figures = [("us", us), STRAGGLED];
+        let figures = figures.get(..if straggled { 2 } else { 1 }).unwrap_or_default();
+        self.event(fx, "done", id, attempt, class, Some(worker), figures);
         self.move_count(class, State::Leased, State::Done);
         self.release_unique(slot, fx);
         if let Some(task) = self.tasks.remove(slot) {

@@ -32,6 +32,9 @@ const NOTE_MAX: usize = 1024;
 /// go on rising over a restart.
 const PER_MS: u64 = 1000;
 
+/// Stands behind the figure of a run that was far longer than its kind's.
+pub(super) const STRAGGLED: (&str, u64) = ("straggler", 1);
+
 /// Something that happened to a task. [`Core::put_event`] spells it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Happening {
@@ -46,6 +49,7 @@ pub struct Happening {
     kind: u32,
     worker: Option<u32>,
     figure: Option<(&'static str, u64)>,
+    straggled: bool,
     reason: &'static str,
     note: Option<Bytes>,
 }
@@ -130,7 +134,8 @@ impl Core {
     }
 
     /// Tells an event of a task to those who observe:
-    /// `EVENT seq what id attempt at=… queue=… kind=… [worker=…] [reason=…] [name=number]`.
+    /// `EVENT seq what id attempt at=… queue=… kind=… [worker=…] [reason=…] [name=number]
+    /// [straggler=yes]`.
     #[expect(clippy::too_many_arguments, reason = "one line of text, spelled in one place")]
     pub(super) fn event(
         &mut self,
@@ -143,7 +148,7 @@ impl Core {
         figures: &[(&'static str, u64)],
     ) {
         self.observing.seq += 1;
-        if !self.settings.events && !self.observing.live {
+        if !self.is_recording() {
             return;
         }
         debug_assert!(HAPPENINGS.contains(&what), "{what} is no word of EVENT");
@@ -162,10 +167,16 @@ impl Core {
             kind: class.kind,
             worker: worker.map(|worker| worker.name),
             figure: figures.first().copied(),
+            straggled: figures.contains(&STRAGGLED),
             reason,
             note: None,
         };
         self.record(happening, fx);
+    }
+
+    /// Whether what happens is recorded at all.
+    pub(super) fn is_recording(&self) -> bool {
+        self.settings.events || self.observing.live
     }
 
     /// PROGRESS as an event, with the note.
@@ -222,6 +233,9 @@ impl Core {
         }
         if let Some((name, number)) = happening.figure {
             frame = frame.option_number(name, number);
+        }
+        if happening.straggled {
+            frame = frame.option("straggler", "yes");
         }
         frame.maybe_payload(happening.note.as_deref());
     }

@@ -101,6 +101,10 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Frames of a pending turn beyond which no further event is taken until the store is free.
 const SENDS_MAX: usize = 1 << 14;
 
+/// Events of a pending turn beyond which no further event is taken until the store is free: notices
+/// have no other effect.
+const HAPPENINGS_MAX: usize = 1 << 16;
+
 impl Engine {
     /// An engine around a core, with the limit that it tells peers.
     pub fn new(core: Core, payload_max: u64) -> Self {
@@ -133,7 +137,9 @@ impl Engine {
     /// Whether events are to be kept back: the store is behind by a whole turn's worth.
     pub fn is_full(&self) -> bool {
         let effects = &self.pending.effects;
-        effects.batch.text.len() > BATCH_BYTES_MAX || effects.sends.len() > SENDS_MAX
+        effects.batch.text.len() > BATCH_BYTES_MAX
+            || effects.sends.len() > SENDS_MAX
+            || effects.happenings.len() > HAPPENINGS_MAX
     }
 
     /// Applies an event to the turn at hand.

@@ -552,6 +552,27 @@ fn p33_a_client_that_reads_may_ask_for_any_number_of_large_results() {
 }
 
 #[test]
+fn observers_are_bounded_and_a_place_is_given_back() {
+    let server = Server::start();
+    let observe = || {
+        let mut peer = Peer::client(server.addr());
+        peer.send("EVENTS\n");
+        peer
+    };
+    let mut observers: Vec<Peer> = (0..64).map(|_| observe()).collect();
+    observers.iter_mut().for_each(|peer| drop(peer.expect("OK next=")));
+    let mut late = observe();
+    late.expect("ERR busy retry=10000");
+    observers[0].send("EVENTS what=done\n");
+    observers[0].expect("OK next=");
+    observers[0].send("EVENTS off\n");
+    observers[0].expect("OK next=");
+    late.send("EVENTS\n");
+    late.expect("OK next=");
+    assert_serves(server.addr(), 0);
+}
+
+#[test]
 fn p34_half_a_connection_is_enough_for_the_answers_that_are_due() {
     let server = Server::start();
     let mut client = Peer::client(server.addr());
