@@ -157,13 +157,18 @@ impl Core {
         let able = self.able(task.class);
         let owner = Some(self.owner_of(slot)).filter(|_| class.keyed);
         let owner = owner.and_then(|owner| self.name_if_any(owner));
+        let kind = self.kinds.name(class.kind);
+        let candidates = able.first();
+        let candidates =
+            candidates.iter().map(|worker| self.candidate(*worker, &kind, policy.route));
+        let candidates: Vec<Value> = candidates.collect();
         let figures = json!({
             "how": how.word(),
             "route_now": policy.route.word(),
             "owner_now": owner.as_deref(),
             "able_now": able.count(),
             "more": able.more,
-            "candidates_now": self.figures_of(&able.first()),
+            "candidates_now": candidates,
         });
         let more = if able.more { "more than " } else { "" };
         let text = format!("{text}; workers that are able now: {more}{}", able.count());

@@ -55,6 +55,7 @@ impl Core {
         // Before this run is part of what is usual.
         let straggled = self.is_recording() && self.is_straggler(&self.kinds.name(kind), us);
         self.costs.succeeded(pair, self.now.wall_ms, us);
+        self.workers.reload_namesake(worker);
         self.close_breaker(worker, kind);
         let figures = [("us", us), STRAGGLED];
         let figures = figures.get(..if straggled { 2 } else { 1 }).unwrap_or_default();
@@ -186,6 +187,7 @@ impl Core {
             *its = place;
         }
         let goes_on = session.unanswered.contains_key(&(id, attempt));
+        self.workers.reload(worker);
         if !goes_on {
             let key = self.tasks.at(slot).key_text();
             self.end_run(queue, key.as_deref());

@@ -4,8 +4,9 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
-//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`] with their [`standing`] in
+//! routes, [`members`], [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`pick`],
+//! [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people, [`explain`] tells why, and [`check`] proves the invariants.
 //!
@@ -38,11 +39,13 @@ mod members;
 mod names;
 mod observe;
 mod order;
+mod pick;
 mod purge;
 mod queues;
 mod release;
 mod restore;
 mod slots;
+mod standing;
 mod submit;
 mod tasks;
 mod timers;

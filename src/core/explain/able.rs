@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::{LOOK, NAMED};
 use crate::core::Core;
 use crate::core::dispatch::NOBODY;
+use crate::core::view::set;
 use crate::core::workers::{Ability, Worker};
+use crate::message::Route;
 
 /// How an able worker stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,6 +184,25 @@ impl Core {
             "unanswered": worker.unanswered.len(),
             "slots": worker.entry.slots,
         })
+    }
+
+    /// A worker with what a route goes by beside its weight.
+    pub(super) fn candidate(&self, number: u32, kind: &str, route: Route) -> Value {
+        let mut figures = self.worker_figures(number);
+        let worker = self.workers.sessions.at(number);
+        let (busy, slots) = (worker.busy() as f64, f64::from(worker.entry.slots));
+        if route == Route::LeastLoaded {
+            set(&mut figures, "load", json!(busy / slots));
+        }
+        if route == Route::Fastest {
+            let pair = self.costs.find(kind, &self.name_of(number));
+            let pair = pair.filter(|pair| !self.costs.is_shared(*pair));
+            let its = pair.and_then(|pair| self.costs.pair_estimate(pair));
+            let mean_us = its.or_else(|| self.costs.estimate(kind)).map(|known| known.mean_us);
+            let expected_us = mean_us.map(|mean_us| (mean_us * (busy + 1.0) / slots).round());
+            set(&mut figures, "expected_us", json!(expected_us));
+        }
+        figures
     }
 
     /// A worker with its slots in use, in words.

@@ -1,12 +1,14 @@
 //! Pieces of the core, and properties of all of it, beside the golden scripts of `tests/scripts/core`.
 //!
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
+//! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
 //! - `times`: backoff.
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
 
 mod lines;
+mod picks;
 mod routes;
 mod shares;
 mod times;
