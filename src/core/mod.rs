@@ -44,6 +44,7 @@ mod purge;
 mod queues;
 mod release;
 mod restore;
+mod shares;
 mod slots;
 mod standing;
 mod submit;
@@ -176,8 +177,6 @@ pub struct Core {
     /// How the runs of each kind end, by its number.
     odds: Vec<Odds>,
     observing: Observing,
-    /// Stride scheduling: the pass of the queue that was served last.
-    pass: u64,
     /// Ends counted by queues that are gone.
     ended: Counts,
     submitted: u64,
@@ -218,7 +217,6 @@ impl Core {
             isolation: Isolation::default(),
             odds: Vec::new(),
             observing: Observing::new(now.wall_ms),
-            pass: 0,
             ended: Counts::default(),
             submitted: 0,
             pressure: false,

@@ -284,14 +284,15 @@ impl Core {
         let its = self.queues.queue(class.queue);
         let pools = class.pools.iter().filter_map(|pool| self.workers.pools.get(*pool));
         let listed = pools.flat_map(|pool| {
+            let pass = pool.shares.pass_of(class.queue);
             let keyed = pool.keyed.iter().map(|class| self.queues.class(*class).queue);
-            pool.passes.iter().map(|(_, queue)| *queue).chain(keyed)
+            let others = pool.shares.waiting().chain(keyed);
+            others.map(move |queue| (queue, pool.shares.pass_of(queue) < pass))
         });
-        let before = |queue: &u32| {
-            let other = self.queues.queue(*queue);
-            *queue != class.queue && other.pass < its.pass && self.is_open(*queue)
-        };
-        let others: BTreeSet<u32> = listed.take(LOOK).filter(before).collect();
+        let before = listed
+            .take(LOOK)
+            .filter(|(queue, before)| *before && *queue != class.queue && self.is_open(*queue));
+        let others: BTreeSet<u32> = before.map(|(queue, _)| queue).collect();
         let names: Vec<_> = others
             .iter()
             .take(NAMED)
