@@ -13,7 +13,9 @@ mod command;
 mod completions;
 mod config;
 mod drain;
+mod events;
 mod exit;
+mod explain;
 mod get;
 mod lines;
 mod log;
@@ -83,6 +85,8 @@ enum Command {
     Submit(submit::Submit),
     /// Show tasks: where they stand, their history, their results
     Get(get::Get),
+    /// Tell why tasks wait, or run where they run, or how they ended
+    Explain(explain::Explain),
     /// Wait for tasks to end and print their results
     Watch(watch::Watch),
     /// End tasks that have not ended
@@ -105,6 +109,8 @@ enum Command {
     Resume(clear::Pause),
     /// Clear a queue of dead, cancelled or waiting tasks
     Purge(clear::Purge),
+    /// Print what happens to tasks, as it happens
+    Events(events::Events),
     /// Let a worker finish what it has and leave
     Drain(drain::Drain),
     /// Compare orders and routes on one workload, in virtual time
@@ -147,6 +153,7 @@ fn dispatch(
         Command::Work(work) => work.run(output),
         Command::Submit(submit) => submit.run(output),
         Command::Get(get) => get.run(output),
+        Command::Explain(explain) => explain.run(output),
         Command::Watch(watch) => watch.run(output),
         Command::Cancel(change) => change.run(change::To::Cancelled, output),
         Command::Retry(change) => change.run(change::To::Ready, output),
@@ -158,6 +165,7 @@ fn dispatch(
         Command::Pause(pause) => pause.run(true, output),
         Command::Resume(pause) => pause.run(false, output),
         Command::Purge(purge) => purge.run(output),
+        Command::Events(events) => events.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Simulate(simulate) => simulate.run(output),
         Command::Bench(options) => match bench::run(&options, program.json) {

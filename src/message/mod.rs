@@ -2,16 +2,21 @@
 //!
 //! - [`request`]: peer to scheduler.
 //! - [`reply`]: scheduler to peer, asked for or not.
-//! - [`code`]: the closed list of error codes.
+//! - [`observe`]: what an observer wants to be told.
+//! - [`code`]: the closed list of error codes. [`why`]: that of EXPLAIN.
 
 pub mod code;
+pub mod observe;
 pub mod policy;
 pub mod reply;
 pub mod request;
+pub mod why;
 
 pub use code::{Code, Severity};
+pub use observe::EventFilter;
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
 pub use request::{
     Fail, Grants, Hello, Purge, Request, Retry, Role, Slice, Start, Submit, TaskFilter,
 };
+pub use why::Why;

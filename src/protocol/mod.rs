@@ -17,6 +17,7 @@
 pub mod answer;
 pub mod ask;
 pub mod codec;
+mod events;
 pub mod hello;
 pub mod parse;
 pub mod render;

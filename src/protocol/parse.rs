@@ -5,6 +5,7 @@
 
 use crate::frame::Frame;
 use crate::message::{Code, Fail, Policy, Purge, Refusal, Request, Retry, TaskFilter};
+use crate::protocol::events;
 use crate::protocol::submit::{self, BACKOFF_MAX_MS};
 use crate::protocol::words::{Cursor, Given, bad, narrow};
 use crate::task::{Attempt, State, TaskId, is_name};
@@ -46,6 +47,7 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"RELEASE" => release(frame, words),
         b"GET" => of_task(frame, words, Request::Get),
         b"WATCH" => of_task(frame, words, Request::Watch),
+        b"EXPLAIN" => of_task(frame, words, Request::Explain),
         b"CANCEL" => of_task(frame, words, Request::Cancel),
         b"RETRY" => of_task(frame, words, Request::Retry),
         b"SLOTS" => slots(frame, words),
@@ -59,8 +61,9 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"RESUME" => pause(frame, words, false),
         b"PURGE" => purge(frame, words),
         b"DRAIN" => drain(frame, words),
+        b"EVENTS" => events::read(frame, words),
         b"HELLO" => Err(Refusal::new(Code::Unexpected, "HELLO comes once, as the first frame")),
-        b"OK" | b"ERR" | b"TASK" | b"RESULT" | b"PING" | b"EVENT" => {
+        b"OK" | b"ERR" | b"TASK" | b"RESULT" | b"PING" | b"EVENT" | b"GAP" => {
             Err(Refusal::new(Code::Unexpected, "only the scheduler says that"))
         }
         _ => Err(Refusal::new(Code::UnknownVerb, "no such verb; verbs are in upper case")),
@@ -253,7 +256,7 @@ fn queue(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
     Ok(Request::Queue { name, policies })
 }
 
-fn no_payload(frame: &Frame) -> Result<(), Refusal> {
+pub(super) fn no_payload(frame: &Frame) -> Result<(), Refusal> {
     match frame.payload_at() {
         None => Ok(()),
         Some(_) => Err(Refusal::new(Code::UnknownOption, "this verb takes no payload")),

@@ -195,6 +195,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Whether it is that argument.
+    pub(super) fn is_argument(self, value: &[u8]) -> bool {
+        !self.is_option && self.value == value
+    }
+
     pub(super) fn unknown(self) -> Refusal {
         // A name of the alphabet is safe to repeat; anything else is not repeated.
         let text = match self.name_text().filter(|name| is_name(name)) {
