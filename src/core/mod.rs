@@ -154,6 +154,8 @@ pub struct Core {
     members: Slots<Members>,
     /// Names whose membership may have changed, to be looked at together at the end of the turn.
     changed_members: BTreeSet<u32>,
+    /// Monotonic microseconds before which changes of members are gathered.
+    members_at_us: u64,
     /// Keyed classes whose pools have changed; their members are chosen then.
     repooled: BTreeSet<u32>,
     /// Queues that may have opened in this turn.
@@ -204,6 +206,7 @@ impl Core {
             worker_names: Names::default(),
             members: Slots::default(),
             changed_members: BTreeSet::new(),
+            members_at_us: 0,
             repooled: BTreeSet::new(),
             opened: BTreeSet::new(),
             put_aside: 0,
@@ -265,19 +268,26 @@ impl Core {
     /// When the core wants to be called again at the latest.
     pub fn next_deadline(&self) -> Deadline {
         let (mono_us, wall_ms) = self.timers.next();
-        let mono_us = mono_us.map(|us| us.saturating_sub(MONO_BASE_US));
-        Deadline { mono_us: if self.is_settled() { mono_us } else { Some(0) }, wall_ms }
+        let members = (!self.changed_members.is_empty()).then_some(self.members_at_us);
+        let next_us = mono_us.into_iter().chain(members).min();
+        let next_us = next_us.map(|us| us.saturating_sub(MONO_BASE_US));
+        Deadline { mono_us: if self.is_busy() { Some(0) } else { next_us }, wall_ms }
     }
 
     /// Whether every waiting task is where it belongs.
     fn is_settled(&self) -> bool {
-        let returned = self.opened.is_empty() && self.returning.is_empty();
-        let returned = returned && self.half_looked.is_empty();
-        returned
+        !self.is_busy() && self.changed_members.is_empty()
+    }
+
+    /// Whether something goes on in the next turn that was begun in this one.
+    fn is_busy(&self) -> bool {
+        let over = self.opened.is_empty()
+            && self.returning.is_empty()
+            && self.half_looked.is_empty()
             && self.released.is_empty()
             && self.unsorted.is_empty()
-            && self.changed_members.is_empty()
-            && self.repooled.is_empty()
+            && self.repooled.is_empty();
+        !over
     }
 
     fn advance(&mut self, now: Now) {
