@@ -53,6 +53,10 @@ struct Options {
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
 
+    /// Tags that its worker must have
+    #[arg(long, value_name = "TAGS", value_delimiter = ',')]
+    needs: Vec<String>,
+
     /// Start no sooner than so long after submission
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     #[arg(conflicts_with = "at")]
@@ -183,6 +187,7 @@ impl Options {
         let some = Submission::new(kind, Bytes::new());
         let some = set(some, self.queue, Submission::queue);
         let some = set(some, self.key, Submission::key);
+        let some = some.needs(self.needs);
         let some = set(some, self.delay, Submission::delay);
         let at = self.at.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
         let some = set(some, at, Submission::at);

@@ -60,7 +60,7 @@ pub(super) struct WorkSettings {
     #[arg(value_delimiter = ',')]
     queues: Vec<String>,
 
-    /// Tags, to be seen in the list of workers
+    /// What the worker has, for tasks that need it
     #[arg(long, value_name = "TAGS", env = "GANGER_TAGS", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     tags: Vec<String>,

@@ -34,6 +34,7 @@ pub struct Submission {
     payload: Bytes,
     queue: Option<Cow<'static, str>>,
     key: Option<Cow<'static, str>>,
+    needs: Vec<Cow<'static, str>>,
     unique: Option<Cow<'static, str>>,
     trace: Option<Cow<'static, str>>,
     start: Start,
@@ -58,6 +59,7 @@ impl Submission {
             payload: payload.into(),
             queue: None,
             key: None,
+            needs: Vec::new(),
             unique: None,
             trace: None,
             start: Start::Now,
@@ -91,6 +93,13 @@ impl Submission {
     /// bytes.
     pub fn key(mut self, key: impl Into<Cow<'static, str>>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// Only a worker that has all of these tags gets it: 1 to 16 names. Without such a worker it
+    /// waits, and its queue shows as unroutable.
+    pub fn needs<T: Into<Cow<'static, str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.needs = tags.into_iter().map(T::into).collect();
         self
     }
 
@@ -209,6 +218,7 @@ impl Submission {
             kind: &self.kind,
             queue: self.queue.as_deref(),
             key: self.key.as_deref(),
+            needs: self.needs.iter().map(|tag| &**tag).collect(),
             start: self.start,
             expires_ms: self.expires_ms,
             timeout_ms: self.timeout_ms,

@@ -249,8 +249,7 @@ impl Core {
                 );
             }
             for (class_number, class) in self.queues.classes() {
-                let name = self.queues.queue(class.queue).name;
-                let able = pool.ability.covers(name, class.kind, class.size);
+                let able = self.covers(&pool.ability, &class.parts);
                 assert_eq!(
                     able,
                     class.pools.contains(&number),

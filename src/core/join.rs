@@ -2,6 +2,7 @@
 
 use crate::core::entry::{Entry, put_host};
 use crate::core::event::Peer;
+use crate::core::queues::Parts;
 use crate::core::submit::size_of_limit;
 use crate::core::timers::Reason;
 use crate::core::workers::Unanswered;
@@ -172,20 +173,25 @@ impl Core {
             })
         };
         let (kinds, queues) = (numbers(&entry.kinds, false), numbers(&entry.queues, true));
-        let mut tags = entry.tags.clone();
-        tags.sort();
+        let mut tags: Vec<u32> =
+            entry.tags.iter().map(|tag| self.demands.tags.number(tag)).collect();
+        tags.sort_unstable();
+        tags.dedup();
         let limit =
             entry.payload_max.unwrap_or(u64::MAX).min(self.settings.payload_max.max(1 << 26));
         Ability { kinds, queues, tags, size: size_of_limit(limit) }
     }
 
+    /// Whether workers of an ability are able to do a class.
+    pub(super) fn covers(&self, ability: &Ability, parts: &Parts) -> bool {
+        let queue = self.queues.queue(parts.queue).name;
+        ability.covers(queue, parts.kind, parts.size, self.demands.at(parts.demand))
+    }
+
     /// Finds the classes that a new pool is able to do.
     fn connect_pool(&mut self, number: u32) {
         let ability = self.workers.pools.at(number).ability.clone();
-        let able = self.queues.classes().filter(|(_, class)| {
-            let name = self.queues.queue(class.queue).name;
-            ability.covers(name, class.kind, class.size)
-        });
+        let able = self.queues.classes().filter(|(_, class)| self.covers(&ability, &class.parts));
         let able: Vec<u32> = able.map(|(class, _)| class).collect();
         for &number_of_class in &able {
             let class = self.queues.class_mut(number_of_class);

@@ -4,7 +4,7 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`], [`members`],
 //! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
@@ -20,6 +20,7 @@
 
 mod check;
 mod control;
+mod demand;
 mod dispatch;
 mod effects;
 mod entry;
@@ -53,6 +54,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::core::demand::Demands;
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
 use crate::core::limits::Returning;
@@ -136,6 +138,7 @@ pub struct Core {
     kinds: Names,
     queue_names: Names,
     worker_names: Names,
+    demands: Demands,
     members: Slots<Members>,
     /// Names whose membership may have changed, to be looked at together at the end of the turn.
     changed_members: BTreeSet<u32>,
@@ -182,6 +185,7 @@ impl Core {
             kinds: Names::default(),
             queue_names: Names::default(),
             worker_names: Names::default(),
+            demands: Demands::default(),
             members: Slots::default(),
             changed_members: BTreeSet::new(),
             repooled: BTreeSet::new(),

@@ -1,4 +1,4 @@
-//! Queues and classes. A class is what decides who is able: queue, kind and size. Its ready tasks
+//! Queues and classes. A class is what decides who is able: queue, kind, size and demand. Its ready tasks
 //! wait in one line or, under a keyed route, in a line for each owner.
 
 use std::collections::btree_map::Entry;
@@ -62,13 +62,23 @@ pub(super) struct Queue {
     pub(super) used_us: u64,
 }
 
-/// A class.
-#[derive(Debug)]
-pub(super) struct Class {
+/// What decides who is able to do a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Parts {
     pub(super) queue: u32,
     pub(super) kind: u32,
     /// 0 for payloads up to 1 KiB, else the exponent of the power of two that holds the payload.
     pub(super) size: u8,
+    pub(super) demand: u32,
+}
+
+/// A class.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) parts: Parts,
+    /// Those of its parts.
+    pub(super) queue: u32,
+    pub(super) kind: u32,
     pub(super) keyed: bool,
     /// Pools whose workers are able, ascending.
     pub(super) pools: Vec<u32>,
@@ -119,7 +129,7 @@ pub(super) struct Queues {
     queues: Slots<Queue>,
     by_name: BTreeMap<u32, u32>,
     classes: Slots<Class>,
-    by_parts: BTreeMap<(u32, u32, u8), u32>,
+    by_parts: BTreeMap<Parts, u32>,
 }
 
 impl Queues {
@@ -163,16 +173,17 @@ impl Queues {
         self.by_name.values().map(|&number| (number, self.queues.at(number)))
     }
 
-    pub(super) fn find_class(&self, queue: u32, kind: u32, size: u8) -> Option<u32> {
-        self.by_parts.get(&(queue, kind, size)).copied()
+    pub(super) fn find_class(&self, parts: Parts) -> Option<u32> {
+        self.by_parts.get(&parts).copied()
     }
 
-    pub(super) fn insert_class(&mut self, queue: u32, kind: u32, size: u8, pools: Vec<u32>) -> u32 {
+    pub(super) fn insert_class(&mut self, parts: Parts, pools: Vec<u32>) -> u32 {
+        let Parts { queue, kind, .. } = parts;
         let keyed = self.queue(queue).policy.route.is_keyed();
         let number = self.classes.insert(Class {
+            parts,
             queue,
             kind,
-            size,
             keyed,
             pools,
             waiting: 0,
@@ -184,7 +195,7 @@ impl Queues {
             unsorted: BTreeMap::new(),
             members: None,
         });
-        self.by_parts.insert((queue, kind, size), number);
+        self.by_parts.insert(parts, number);
         self.queue_mut(queue).classes.push(number);
         number
     }
@@ -222,7 +233,7 @@ impl Queues {
         self.by_name.remove(&queue.name);
         for &class in &queue.classes {
             if let Some(gone) = self.classes.remove(class) {
-                self.by_parts.remove(&(gone.queue, gone.kind, gone.size));
+                self.by_parts.remove(&gone.parts);
             }
         }
         queue.classes

@@ -28,7 +28,7 @@ impl Core {
         if id.shard() != self.settings.shard {
             return Err(format!("task {id} is of shard {}", id.shard()));
         }
-        let class = self.class_of(submit).ok_or("too many queues or kinds")?;
+        let class = self.class_of(submit).ok_or("too many queues, kinds or sets of needs")?;
         let mut task = Task::new(id, class, submit, self.now);
         // Nobody is connected yet, so nobody watches; what the frame says of that was for then.
         if let Some(line) = line {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::core::event::Peer;
 use crate::core::holds::Hold;
-use crate::core::queues::Counts;
+use crate::core::queues::{Counts, Parts};
 use crate::core::tasks::Task;
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
@@ -37,7 +37,7 @@ impl Core {
             return fx.refuse_busy(peer, 1000 + self.draw(1000), busy);
         }
         let Some(class) = self.class_of(submit) else {
-            return fx.refuse_busy(peer, 60_000, "too many queues or kinds");
+            return fx.refuse_busy(peer, 60_000, "too many queues, kinds or sets of needs");
         };
         let queue = self.queues.class(class).queue;
         if let Some(unique) = submit.unique_value() {
@@ -108,9 +108,10 @@ impl Core {
             .payload_at()
             .map_or(0, |at| submit.frame.bytes().len().saturating_sub(usize::from(at)) as u64);
         let size = size_of_payload(payload.saturating_sub(1));
+        let demand = self.demand_of(submit)?;
         if let Some(queue) = self.queue_names.find(submit.queue()).and_then(|n| self.queues.find(n))
             && let Some(kind) = self.kinds.find(submit.kind())
-            && let Some(class) = self.queues.find_class(queue, kind, size)
+            && let Some(class) = self.queues.find_class(Parts { queue, kind, size, demand })
         {
             return Some(class);
         }
@@ -121,7 +122,7 @@ impl Core {
         }
         let queue = self.queue_by_name(submit.queue())?;
         let kind = self.kinds.number(submit.kind());
-        Some(self.new_class(queue, kind, size))
+        Some(self.new_class(Parts { queue, kind, size, demand }))
     }
 
     /// The queue of a name, made if it is the first; `None` where there are too many.
@@ -136,12 +137,11 @@ impl Core {
         Some(self.queues.insert(name, self.now.mono_us))
     }
 
-    fn new_class(&mut self, queue: u32, kind: u32, size: u8) -> u32 {
-        let name = self.queues.queue(queue).name;
+    fn new_class(&mut self, parts: Parts) -> u32 {
         let pools = self.workers.pools.iter();
-        let able = pools.filter(|(_, pool)| pool.ability.covers(name, kind, size));
+        let able = pools.filter(|(_, pool)| self.covers(&pool.ability, &parts));
         let pools: Vec<u32> = able.map(|(number, _)| number).collect();
-        let class = self.queues.insert_class(queue, kind, size, pools.clone());
+        let class = self.queues.insert_class(parts, pools.clone());
         for pool in pools {
             self.workers.pools.at_mut(pool).classes.push(class);
         }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::core::demand::Demand;
 use crate::core::entry::Entry;
 use crate::core::event::Peer;
 use crate::core::slots::Slots;
@@ -125,17 +126,21 @@ pub(super) struct Ability {
     pub(super) kinds: Option<Vec<u32>>,
     /// Numbers of queues' names, ascending; `None` is every queue.
     pub(super) queues: Option<Vec<u32>>,
-    pub(super) tags: Vec<String>,
+    /// Numbers of tags, ascending.
+    pub(super) tags: Vec<u32>,
     /// The power of two of the largest payload.
     pub(super) size: u8,
 }
 
 impl Ability {
-    pub(super) fn covers(&self, queue: u32, kind: u32, size: u8) -> bool {
+    /// Whether a task of a queue (by its name's number), a kind and a size that asks for that can
+    /// be done at all.
+    pub(super) fn covers(&self, queue: u32, kind: u32, size: u8, demand: &Demand) -> bool {
         let has = |list: &Option<Vec<u32>>, number: u32| {
             list.as_ref().is_none_or(|list| list.binary_search(&number).is_ok())
         };
-        size <= self.size && has(&self.kinds, kind) && has(&self.queues, queue)
+        let tagged = demand.tags.iter().all(|tag| self.tags.binary_search(tag).is_ok());
+        size <= self.size && tagged && has(&self.kinds, kind) && has(&self.queues, queue)
     }
 }
 

@@ -168,6 +168,8 @@ pub struct Submit {
     pub key: Option<Slice>,
     /// At most one unended task of the queue bears it, still encoded.
     pub unique: Option<Slice>,
+    /// The tags that its worker must have: names separated by commas.
+    pub needs: Option<Slice>,
     /// When it may start.
     pub start: Start,
     /// Milliseconds from submission after which it is cancelled if it never was leased since.
@@ -241,6 +243,11 @@ impl Submit {
     /// The value of `unique=`, encoded in the one way that makes equal values equal.
     pub fn unique_value(&self) -> Option<Cow<'_, str>> {
         self.unique.map(|unique| canonical(self.text(unique)))
+    }
+
+    /// The tags that its worker must have, in the order given.
+    pub fn needs(&self) -> impl Iterator<Item = &str> {
+        self.needs.into_iter().flat_map(|needs| self.text(needs).split(','))
     }
 
     /// The queue's name.

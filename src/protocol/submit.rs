@@ -14,6 +14,8 @@ pub const BACKOFF_MAX_MS: u64 = 86_400_000;
 pub const KEEP_MAX_MS: u64 = 2_592_000_000;
 /// The highest priority, weight and resource.
 pub const PRIORITY_MAX: Decimal = Decimal::whole(1_000_000_000);
+/// The most tags that a task can need.
+pub const NEEDS_MAX: usize = 16;
 /// The most attempts that can be bounded.
 pub const ATTEMPTS_MAX: u64 = 1000;
 
@@ -38,6 +40,7 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
         queue: None,
         key: None,
         unique: None,
+        needs: None,
         start: Start::Now,
         expires_ms: None,
         timeout_ms: None,
@@ -148,6 +151,10 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
         b"resource" => {
             given.once(RESOURCE, item)?;
             item.decimal("resource", Decimal::from_thousandths(1), PRIORITY_MAX)?;
+        }
+        b"needs" => {
+            given.once(18, item)?;
+            submit.needs = Some(item.names_slice("needs", NEEDS_MAX)?);
         }
         _ => return Err(item.unknown()),
     }

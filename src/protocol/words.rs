@@ -130,6 +130,18 @@ impl<'a> Item<'a> {
         Ok(self.slice())
     }
 
+    /// The place of a list of names in the header.
+    pub(super) fn names_slice(self, what: &str, most: usize) -> Result<Slice, Refusal> {
+        let names = self.text().map(|text| text.split(','));
+        let fits =
+            names.is_some_and(|mut names| (names.clone().count() <= most) && names.all(is_name));
+        if fits {
+            Ok(self.slice())
+        } else {
+            Err(bad(format!("{what} is a list of 1 to {most} names, separated by commas")))
+        }
+    }
+
     /// The place of a free text in the header, still encoded.
     pub(super) fn text_slice(self, what: &str) -> Result<Slice, Refusal> {
         let length = match memchr::memchr3(b'%', b'=', b'#', self.value) {

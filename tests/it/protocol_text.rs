@@ -54,6 +54,7 @@ fn the_numbers_of_the_page_are_those_of_the_code() {
         submit::BACKOFF_MAX_MS,
         submit::KEEP_MAX_MS,
         submit::ATTEMPTS_MAX,
+        submit::NEEDS_MAX as u64,
         submit::at_max_ms(),
         HEARTBEAT_MS.0,
         HEARTBEAT_MS.1,
@@ -104,7 +105,7 @@ fn filled(text: &str) -> String {
         let (word, after) = after.split_once('>').unwrap();
         out.push_str(before);
         out.push_str(match word {
-            "id" | "next" | "another" => "06fq2v8k3n1zg",
+            "id" | "next" | "another" | "first" | "second" | "third" => "06fq2v8k3n1zg",
             "session" => "00000000000000000000000000000000",
             _ => "5",
         });

@@ -56,6 +56,7 @@ fn start() -> impl Strategy<Value = Start> {
 struct Wanted {
     kind: String,
     texts: [Option<String>; 4],
+    needs: Vec<String>,
     start: Start,
     numbers: [Option<u64>; 5],
     attempts: Option<Attempts>,
@@ -70,6 +71,7 @@ impl Wanted {
         Submission {
             queue,
             key,
+            needs: self.needs.iter().map(String::as_str).collect(),
             start: self.start,
             expires_ms,
             timeout_ms,
@@ -100,10 +102,12 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         Just(Attempts::Unlimited)
     ]);
     let numbers = (number(), number(), number(), number(), number());
-    (name(), texts, start(), numbers, attempts, any::<bool>(), payload()).prop_map(
-        |(kind, texts, start, numbers, attempts, watch, payload)| Wanted {
+    let needs = vec("[A-Za-z0-9._/-]{1,40}", 0..=16);
+    (name(), texts, needs, start(), numbers, attempts, any::<bool>(), payload()).prop_map(
+        |(kind, texts, needs, start, numbers, attempts, watch, payload)| Wanted {
             kind,
             texts: texts.into(),
+            needs,
             start,
             numbers: numbers.into(),
             attempts,

@@ -35,6 +35,7 @@ fn p17_unit_what_is_missing_too_much_or_out_of_order() {
         ("SUBMIT resize queue=a queue=a\n", Code::UnknownOption),
         ("SUBMIT resize delay=1 at=1\n", Code::Conflict),
         ("SUBMIT resize unique-for=1\n", Code::Missing),
+        ("SUBMIT resize needs=a needs=b\n", Code::UnknownOption),
         ("DONE\n", Code::Missing),
         ("DONE 06fq2v8k3n1zg\n", Code::Missing),
         ("DONE 06fq2v8k3n1zg 1 2\n", Code::UnknownOption),
@@ -95,6 +96,18 @@ fn p26_unit_names_and_ids_have_an_alphabet() {
         for option in ["key", "unique", "trace"] {
             assert_eq!(submit(&format!("{option}={key}")), None, "{key}");
         }
+    }
+}
+
+#[test]
+fn needs_are_a_short_list_of_names() {
+    let most = ["x"; 16].join(",");
+    for needs in ["a", "a,b", "a,a", "none", &"a".repeat(128), &most] {
+        assert_eq!(submit(&format!("needs={needs}")), None, "{needs}");
+    }
+    let above = most + ",x";
+    for needs in ["", ",", "a,", ",a", "a,,b", "*", "a%2cb", "a=b", &"a".repeat(129), &above] {
+        assert_eq!(submit(&format!("needs={needs}")), Some(Code::BadValue), "{needs}");
     }
 }
 

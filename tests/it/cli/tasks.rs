@@ -223,6 +223,20 @@ fn what_tasks_say_of_their_place_decides_it() {
 }
 
 #[test]
+fn a_task_goes_where_its_needs_are_met() {
+    let serve = Serve::start();
+    let (_plain, _) = Peer::worker(serve.addr, "name=plain kinds=k slots=9");
+    let submitted = serve.say(["submit", "k", "--needs", "gpu,ssd"]).with(0).out;
+    let queues = serve.say(["queues", "--json"]).with(0).json();
+    assert_eq!(queues["queues"][0]["unroutable"], true);
+    let _able = serve.work(&["--tags", "ssd,gpu"], "cat", Path::new(HERE));
+    serve.say(["watch", id(&submitted)]).with(0);
+    serve.say(["submit", "k", "--needs", "a b"]).with(4).tells("the tag is a name");
+    let many = vec!["x".repeat(128); 40].join(",");
+    serve.say(["submit", "k", "--needs", &many]).with(4).tells("more tags or tasks");
+}
+
+#[test]
 fn lists_are_json_when_asked() {
     let serve = Serve::start();
     let _worker = serve.work(&["--tags", "gpu"], "cat", Path::new(HERE));
