@@ -53,6 +53,10 @@ struct Options {
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
 
+    /// Run those of its key one after another
+    #[arg(long, requires = "key", conflicts_with = "priority")]
+    serial: bool,
+
     /// Tags that its worker must have
     #[arg(long, value_name = "TAGS", value_delimiter = ',')]
     needs: Vec<String>,
@@ -187,6 +191,7 @@ impl Options {
         let some = Submission::new(kind, Bytes::new());
         let some = set(some, self.queue, Submission::queue);
         let some = set(some, self.key, Submission::key);
+        let some = if self.serial { some.serial() } else { some };
         let some = some.needs(self.needs);
         let some = set(some, self.delay, Submission::delay);
         let at = self.at.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));

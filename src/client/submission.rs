@@ -34,6 +34,7 @@ pub struct Submission {
     payload: Bytes,
     queue: Option<Cow<'static, str>>,
     key: Option<Cow<'static, str>>,
+    serial: bool,
     needs: Vec<Cow<'static, str>>,
     unique: Option<Cow<'static, str>>,
     trace: Option<Cow<'static, str>>,
@@ -59,6 +60,7 @@ impl Submission {
             payload: payload.into(),
             queue: None,
             key: None,
+            serial: false,
             needs: Vec::new(),
             unique: None,
             trace: None,
@@ -93,6 +95,14 @@ impl Submission {
     /// bytes.
     pub fn key(mut self, key: impl Into<Cow<'static, str>>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// Does not run beside others of its key and queue that say so too: they run one after another, in
+    /// the order of their submission. One that fails keeps its turn until it is done or dead. Needs
+    /// [`Submission::key`], and excludes [`Submission::priority`].
+    pub fn serial(mut self) -> Self {
+        self.serial = true;
         self
     }
 
@@ -218,6 +228,7 @@ impl Submission {
             kind: &self.kind,
             queue: self.queue.as_deref(),
             key: self.key.as_deref(),
+            serial: self.serial,
             needs: self.needs.iter().map(|tag| &**tag).collect(),
             start: self.start,
             expires_ms: self.expires_ms,

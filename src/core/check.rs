@@ -11,6 +11,7 @@ use crate::core::queues::Counts;
 use crate::core::release::Apart;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
+use crate::core::turns::Turns;
 use crate::core::workers::Worker;
 use crate::message::Route;
 use crate::task::{State, TaskId};
@@ -27,6 +28,7 @@ impl Core {
         self.check_lines();
         self.check_pools();
         self.check_holds();
+        self.check_turns();
         self.check_timers();
     }
 
@@ -274,6 +276,45 @@ impl Core {
             assert!(!task.state().is_end(), "task {} holds {unique} after its end", task.id);
             assert_eq!(self.queues.class(task.class).queue, *queue, "the queue of {unique}");
         }
+    }
+
+    /// At most one serial task of a key is under way, and it has the turn.
+    fn check_turns(&self) {
+        let mut found: BTreeMap<(u32, Box<str>), Turns> = BTreeMap::new();
+        for (slot, task) in self.tasks.iter() {
+            let Some(turn) = self.turn_of(slot).filter(|_| !task.state().is_end()) else {
+                continue;
+            };
+            let kept = self.queues.queue(turn.0).turns.get(&turn.1);
+            let has_turn = kept.is_some_and(|turns| turns.current == Some(slot));
+            let under_way = match task.phase {
+                Phase::Blocked => has_turn,
+                Phase::Scheduled { .. } => task.is_between_attempts(),
+                _ => true,
+            };
+            let turns = found.entry(turn).or_default();
+            if under_way {
+                assert_eq!(turns.current.replace(slot), None, "two turns beside task {}", task.id);
+            } else if task.phase == Phase::Blocked {
+                turns.waiting.insert((task.id, slot));
+            }
+        }
+        for (_, session) in self.workers.sessions.iter() {
+            for run in session.unanswered.values().filter(|run| run.serial) {
+                let key = run.key.clone().expect("a serial task has a key");
+                found.entry((run.queue, key)).or_default().unanswered += 1;
+            }
+        }
+        let held = |turns: &Turns| turns.current.is_some() || turns.unanswered > 0;
+        found.retain(|_, turns| held(turns) || !turns.waiting.is_empty());
+        for (number, queue) in self.queues.iter() {
+            for (key, turns) in &queue.turns {
+                assert!(held(turns), "nobody has the turn of {key}");
+                let derived = found.remove(&(number, key.clone())).unwrap_or_default();
+                assert_eq!(*turns, derived, "the turns of {key}");
+            }
+        }
+        assert_eq!(found, BTreeMap::new(), "turns that are not kept");
     }
 
     /// Every timer is of something that waits for just that time, and whatever waits has its timer.

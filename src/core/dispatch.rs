@@ -47,8 +47,12 @@ pub(super) enum Source {
 pub(super) type Next = (u64, Source, u64, u32, Source);
 
 impl Core {
-    /// A task is ready from now on: it is leased at once if that is possible, else it waits.
+    /// A task is due: unless it waits for others, it is ready from now on, and leased at once if that
+    /// is possible.
     pub(super) fn make_ready(&mut self, slot: u32, fx: &mut Effects) {
+        if self.is_blocked(slot) {
+            return self.block(slot);
+        }
         let now_us = self.now.mono_us;
         let task = self.tasks.at(slot);
         let from = task.state();

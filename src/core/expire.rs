@@ -99,12 +99,15 @@ impl Core {
     pub(super) fn stop_run(&mut self, slot: u32, worker: u32, end: &'static str, fx: &mut Effects) {
         let task = self.tasks.at(slot);
         let (id, attempt) = (task.id, task.attempt);
-        let (class, key) = (task.class, task.key_text());
+        let (class, key, serial) = (task.class, task.key_text(), task.serial);
         let more = task.more();
         more.unanswered = more.unanswered.saturating_add(1);
         let queue = self.queues.class(class).queue;
+        if let Some(key) = key.as_deref().filter(|_| serial) {
+            self.hold_turns(queue, key);
+        }
         let session = self.workers.sessions.at_mut(worker);
-        session.unanswered.insert((id, attempt), Unanswered { reason: end, queue, key });
+        session.unanswered.insert((id, attempt), Unanswered { reason: end, queue, key, serial });
         if let Some(peer) = session.peer {
             fx.send(peer, Reply::Stop { id, attempt, reason: end });
         }

@@ -53,10 +53,17 @@ impl Core {
         self.event(fx, "done", id, attempt, class, Some(worker), &[("us", us)]);
         self.move_count(class, State::Leased, State::Done);
         self.release_unique(slot, fx);
+        let turn = self.turn_of(slot);
+        if let Some((queue, key)) = &turn {
+            self.leave_turns(slot, *queue, key);
+        }
         if let Some(task) = self.tasks.remove(slot) {
             for watcher in task.watchers() {
                 self.push_result(watcher, Reply::Result(frame), fx);
             }
+        }
+        if let Some((queue, key)) = turn {
+            self.next_turn(queue, &key, fx);
         }
         self.feed(worker, fx);
     }
@@ -123,7 +130,7 @@ impl Core {
                 self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
         {
             fx.send(peer, Reply::OkTask(id));
-            self.settle_unanswered(id, worker, &run);
+            self.settle_unanswered(id, worker, &run, fx);
             self.feed(worker, fx);
             return Answered::Settled;
         }
@@ -141,7 +148,13 @@ impl Core {
     }
 
     /// A run whose end was decided without its worker is over there too: its slot is free.
-    pub(super) fn settle_unanswered(&mut self, id: TaskId, worker: u32, run: &Unanswered) {
+    pub(super) fn settle_unanswered(
+        &mut self,
+        id: TaskId,
+        worker: u32,
+        run: &Unanswered,
+        fx: &mut Effects,
+    ) {
         if let Some(slot) = self.tasks.find(id)
             && let Some(more) = self.tasks.at(slot).more.as_mut()
         {
@@ -149,6 +162,9 @@ impl Core {
         }
         self.end_isolation(id, worker);
         self.end_run(run.queue, run.key.as_deref());
+        if let Some(key) = run.key.as_deref().filter(|_| run.serial) {
+            self.unhold_turns(run.queue, key, fx);
+        }
     }
 
     /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.
@@ -312,6 +328,10 @@ impl Core {
         self.release_unique(slot, fx);
         if let Some(at_ms) = forget_ms {
             self.timers.at_wall(at_ms, Reason::Forget(id));
+        }
+        if let Some((queue, key)) = self.turn_of(slot) {
+            self.leave_turns(slot, queue, &key);
+            self.next_turn(queue, &key, fx);
         }
     }
 }

@@ -275,7 +275,7 @@ impl Core {
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();
         for ((id, _), run) in unanswered {
-            self.settle_unanswered(id, worker, &run);
+            self.settle_unanswered(id, worker, &run, fx);
         }
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
         for slot in leases {

@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`], [`members`],
-//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
+//! [`holds`], [`turns`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -17,6 +17,8 @@
 //! 3. A task waits in a line of its class, or alone for a worker of its own, or not at all.
 //! 4. No worker is free that could be given a waiting task (after the policy's own waiting rules).
 //! 5. A `unique=` is held by at most one task of its queue.
+//! 6. Of the serial tasks of a key in a queue at most one is ready or leased; no other waits for its
+//!    turn while none has it.
 
 mod check;
 mod control;
@@ -43,6 +45,7 @@ mod slots;
 mod submit;
 mod tasks;
 mod timers;
+mod turns;
 mod view;
 mod workers;
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
+use crate::core::turns::Turns;
 use crate::message::Policy;
 use crate::task::{State, TaskId};
 
@@ -14,6 +15,7 @@ use crate::task::{State, TaskId};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) scheduled: u64,
+    pub(super) blocked: u64,
     pub(super) ready: u64,
     pub(super) leased: u64,
     pub(super) done: u64,
@@ -25,6 +27,7 @@ impl Counts {
     pub(super) fn of(&mut self, state: State) -> &mut u64 {
         match state {
             State::Scheduled => &mut self.scheduled,
+            State::Blocked => &mut self.blocked,
             State::Ready => &mut self.ready,
             State::Leased => &mut self.leased,
             State::Done => &mut self.done,
@@ -35,7 +38,7 @@ impl Counts {
 
     /// Tasks in the table.
     pub(super) fn held(&self) -> u64 {
-        self.scheduled + self.ready + self.leased + self.dead + self.cancelled
+        self.scheduled + self.blocked + self.ready + self.leased + self.dead + self.cancelled
     }
 
     pub(super) fn add(&mut self, other: &Self) {
@@ -58,6 +61,8 @@ pub(super) struct Queue {
     /// Stride scheduling: how much this queue has had, in turns over weight.
     pub(super) pass: u64,
     pub(super) runs: Runs,
+    /// `serial=yes`: by key.
+    pub(super) turns: BTreeMap<Box<str>, Turns>,
     /// Monotonic microseconds of its last SUBMIT.
     pub(super) used_us: u64,
 }
@@ -146,6 +151,7 @@ impl Queues {
             counts: Counts::default(),
             pass: 0,
             runs: Runs::default(),
+            turns: BTreeMap::new(),
             used_us: now_us,
         });
         self.by_name.insert(name, number);

@@ -66,7 +66,9 @@ impl Core {
             State::Dead => Phase::Dead { at_ms: line.at_ms },
             State::Cancelled => Phase::Cancelled { at_ms: line.at_ms },
             State::Leased => self.restore_lease(line)?,
-            State::Done => return Err(format!("task {} is done and kept", task.id)),
+            State::Done | State::Blocked => {
+                return Err(format!("task {} is {} in its record", task.id, line.state));
+            }
         };
         Ok(())
     }
@@ -174,6 +176,9 @@ impl Core {
         for slot in 0..self.tasks.bound() {
             self.resume_task(slot, fx);
         }
+        for slot in self.serial_tasks() {
+            self.begin(slot, fx);
+        }
         self.settle(now, fx);
     }
 
@@ -181,8 +186,16 @@ impl Core {
         let Some(task) = self.tasks.get(slot) else { return };
         let (id, class, phase) = (task.id, task.class, task.phase);
         match phase {
-            Phase::Scheduled { .. } | Phase::Ready { .. } => self.begin(slot, fx),
+            Phase::Scheduled { .. } | Phase::Blocked | Phase::Ready { .. } => {
+                // Which of a key is first is known when all are there.
+                if !task.serial {
+                    self.begin(slot, fx);
+                } else if task.is_between_attempts() {
+                    self.keep_turn(slot);
+                }
+            }
             Phase::Leased { worker, since_us, .. } => {
+                self.keep_turn(slot);
                 self.count(class, State::Leased);
                 let leases = &mut self.workers.sessions.at_mut(worker).leases;
                 let place = u32::try_from(leases.len()).unwrap_or(u32::MAX);
@@ -203,6 +216,15 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// The serial tasks that are neither leased nor ended, in the order in which they join.
+    fn serial_tasks(&self) -> Vec<u32> {
+        let unleased = |state| matches!(state, State::Scheduled | State::Ready);
+        let serial = self.tasks.iter().filter(|(_, task)| task.serial && unleased(task.state()));
+        let mut serial: Vec<_> = serial.map(|(slot, task)| (task.id, slot)).collect();
+        serial.sort_unstable();
+        serial.into_iter().map(|(_, slot)| slot).collect()
     }
 
     fn count(&mut self, class: u32, state: State) {

@@ -144,6 +144,7 @@ impl Core {
         });
         let now_us = self.now.mono_us;
         match task.phase {
+            Phase::Blocked => {}
             Phase::Scheduled { due_ms, .. } => set(&mut value, "due_ms", json!(due_ms)),
             Phase::Ready { since_us, .. } => {
                 set(&mut value, "waiting_ms", json!(now_us.saturating_sub(since_us) / 1000));

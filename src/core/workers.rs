@@ -68,6 +68,8 @@ pub(super) struct Unanswered {
     pub(super) reason: &'static str,
     pub(super) queue: u32,
     pub(super) key: Option<Box<str>>,
+    /// It keeps the turn of its key.
+    pub(super) serial: bool,
 }
 
 impl Worker {

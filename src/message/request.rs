@@ -168,6 +168,8 @@ pub struct Submit {
     pub key: Option<Slice>,
     /// At most one unended task of the queue bears it, still encoded.
     pub unique: Option<Slice>,
+    /// Tasks of its key and queue run one at a time.
+    pub serial: bool,
     /// The tags that its worker must have: names separated by commas.
     pub needs: Option<Slice>,
     /// When it may start.

@@ -15,6 +15,8 @@ pub struct Submission<'a> {
     pub queue: Option<&'a str>,
     /// What it belongs to.
     pub key: Option<&'a str>,
+    /// Tasks of its key and queue run one at a time.
+    pub serial: bool,
     /// The tags that its worker must have.
     pub needs: Vec<&'a str>,
     /// When it may start.
@@ -67,6 +69,7 @@ impl<'a> Submission<'a> {
             kind,
             queue: None,
             key: None,
+            serial: false,
             needs: Vec::new(),
             start: Start::Now,
             expires_ms: None,
@@ -120,6 +123,9 @@ impl<'a> Submission<'a> {
         let mut line = Writer::verb(out, "SUBMIT").arg(self.kind);
         if let Some(queue) = self.queue {
             line = line.option("queue", queue);
+        }
+        if self.serial {
+            line = line.option("serial", "yes");
         }
         if !self.needs.is_empty() {
             line = line.option("needs", &self.needs.join(","));

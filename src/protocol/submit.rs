@@ -40,6 +40,7 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
         queue: None,
         key: None,
         unique: None,
+        serial: false,
         needs: None,
         start: Start::Now,
         expires_ms: None,
@@ -64,6 +65,13 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
     }
     if given.has(UNIQUE_FOR) && submit.unique.is_none() {
         return Err(Refusal::new(Code::Missing, "unique-for needs unique"));
+    }
+    if submit.serial && submit.key.is_none() {
+        return Err(Refusal::new(Code::Missing, "serial needs key"));
+    }
+    if submit.serial && given.has(PRIORITY) {
+        let text = "serial and priority exclude each other: tasks of a key run in their order";
+        return Err(Refusal::new(Code::Conflict, text));
     }
     Ok(submit)
 }
@@ -151,6 +159,10 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
         b"resource" => {
             given.once(RESOURCE, item)?;
             item.decimal("resource", Decimal::from_thousandths(1), PRIORITY_MAX)?;
+        }
+        b"serial" => {
+            given.once(19, item)?;
+            submit.serial = item.yes_or_no("serial")?;
         }
         b"needs" => {
             given.once(18, item)?;

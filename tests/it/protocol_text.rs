@@ -79,11 +79,15 @@ fn the_options_of_the_page_are_those_of_the_code() {
     {
         let value = match option {
             "queue" | "key" | "unique" | "trace" => "x",
-            "watch" => "yes",
+            "watch" | "serial" => "yes",
             _ => "1",
         };
-        let unique = if option == "unique-for" { "unique=x " } else { "" };
-        let text = format!("SUBMIT resize {unique}{option}={value}\n");
+        let needed = match option {
+            "unique-for" => "unique=x ",
+            "serial" => "key=x ",
+            _ => "",
+        };
+        let text = format!("SUBMIT resize {needed}{option}={value}\n");
         let parsed = parse_request(&Frame::read(text.into()).unwrap());
         assert!(matches!(parsed, Parsed::Request(_)), "{option}: {parsed:?}");
     }

@@ -56,6 +56,7 @@ fn start() -> impl Strategy<Value = Start> {
 struct Wanted {
     kind: String,
     texts: [Option<String>; 4],
+    serial: bool,
     needs: Vec<String>,
     start: Start,
     numbers: [Option<u64>; 5],
@@ -71,6 +72,7 @@ impl Wanted {
         Submission {
             queue,
             key,
+            serial: self.serial && key.is_some(),
             needs: self.needs.iter().map(String::as_str).collect(),
             start: self.start,
             expires_ms,
@@ -103,10 +105,12 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     ]);
     let numbers = (number(), number(), number(), number(), number());
     let needs = vec("[A-Za-z0-9._/-]{1,40}", 0..=16);
-    (name(), texts, needs, start(), numbers, attempts, any::<bool>(), payload()).prop_map(
-        |(kind, texts, needs, start, numbers, attempts, watch, payload)| Wanted {
+    let lists = (any::<bool>(), needs);
+    (name(), texts, lists, start(), numbers, attempts, any::<bool>(), payload()).prop_map(
+        |(kind, texts, (serial, needs), start, numbers, attempts, watch, payload)| Wanted {
             kind,
             texts: texts.into(),
+            serial,
             needs,
             start,
             numbers: numbers.into(),

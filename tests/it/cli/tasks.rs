@@ -237,6 +237,19 @@ fn a_task_goes_where_its_needs_are_met() {
 }
 
 #[test]
+fn serial_tasks_of_a_key_are_given_out_one_by_one() {
+    let serve = Serve::start();
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k slots=9");
+    let submit = || serve.say(["submit", "k", "--key", "x", "--serial"]).with(0).out;
+    let (first, second) = (submit(), submit());
+    worker.expect(&format!("TASK {} 1 k key=x", id(&first)));
+    let blocked = serve.say(["tasks", "--state", "blocked", "--json"]).with(0).json();
+    assert_eq!(blocked["tasks"][0]["id"], id(&second));
+    serve.say(["submit", "k", "--serial"]).with(2);
+    serve.say(["submit", "k", "--serial", "--key", "x", "--priority", "1"]).with(2);
+}
+
+#[test]
 fn lists_are_json_when_asked() {
     let serve = Serve::start();
     let _worker = serve.work(&["--tags", "gpu"], "cat", Path::new(HERE));
