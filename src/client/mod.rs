@@ -42,6 +42,6 @@ pub use submit::Submit;
 pub use task::Task;
 pub use worker::{Stopped, Stopper, Worker, WorkerBuilder};
 
-pub use crate::message::{Code, TaskFilter};
+pub use crate::message::{AfterFailure, Code, TaskFilter};
 pub use crate::route::Weight;
 pub use crate::task::{State, TaskId};

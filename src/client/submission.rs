@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::error::Error;
 use crate::frame::Decimal;
-use crate::message::{Code, Refusal, Start};
+use crate::message::{AfterFailure, Code, Refusal, Start};
 use crate::protocol::{self, Attempts};
+use crate::task::TaskId;
 
 /// A task to be handed in: what it is, what to work on, and how to treat it.
 ///
@@ -34,6 +35,8 @@ pub struct Submission {
     payload: Bytes,
     queue: Option<Cow<'static, str>>,
     key: Option<Cow<'static, str>>,
+    after: Vec<TaskId>,
+    after_failure: Option<AfterFailure>,
     serial: bool,
     needs: Vec<Cow<'static, str>>,
     unique: Option<Cow<'static, str>>,
@@ -60,6 +63,8 @@ impl Submission {
             payload: payload.into(),
             queue: None,
             key: None,
+            after: Vec::new(),
+            after_failure: None,
             serial: false,
             needs: Vec::new(),
             unique: None,
@@ -95,6 +100,20 @@ impl Submission {
     /// bytes.
     pub fn key(mut self, key: impl Into<Cow<'static, str>>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// Waits until all of these are done: 1 to 250 tasks of the same scheduler. What has ended long ago
+    /// and is no longer kept counts as done.
+    pub fn after(mut self, tasks: impl IntoIterator<Item = TaskId>) -> Self {
+        self.after = tasks.into_iter().collect();
+        self
+    }
+
+    /// What becomes of it if one of those that it comes after is dead or cancelled; by default it
+    /// waits on. Needs [`Submission::after`].
+    pub fn after_failure(mut self, after_failure: AfterFailure) -> Self {
+        self.after_failure = Some(after_failure);
         self
     }
 
@@ -228,6 +247,8 @@ impl Submission {
             kind: &self.kind,
             queue: self.queue.as_deref(),
             key: self.key.as_deref(),
+            after: &self.after,
+            after_failure: self.after_failure,
             serial: self.serial,
             needs: self.needs.iter().map(|tag| &**tag).collect(),
             start: self.start,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
+use crate::core::after::Dependents;
 use crate::core::dispatch::{APART, NOBODY};
 use crate::core::limits::ASIDE;
 use crate::core::line::Line;
@@ -13,7 +14,7 @@ use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::turns::Turns;
 use crate::core::workers::Worker;
-use crate::message::Route;
+use crate::message::{AfterFailure, Route};
 use crate::task::{State, TaskId};
 
 impl Core {
@@ -29,6 +30,7 @@ impl Core {
         self.check_pools();
         self.check_holds();
         self.check_turns();
+        self.check_after();
         self.check_timers();
     }
 
@@ -295,7 +297,7 @@ impl Core {
             let turns = found.entry(turn).or_default();
             if under_way {
                 assert_eq!(turns.current.replace(slot), None, "two turns beside task {}", task.id);
-            } else if task.phase == Phase::Blocked {
+            } else if task.phase == Phase::Blocked && !task.after {
                 turns.waiting.insert((task.id, slot));
             }
         }
@@ -317,6 +319,35 @@ impl Core {
         assert_eq!(found, BTreeMap::new(), "turns that are not kept");
     }
 
+    /// Who waits for others is waited for by none of them in vain.
+    fn check_after(&self) {
+        let mut dependents = BTreeMap::<TaskId, Dependents>::new();
+        for (id, waiting) in &self.after.waiting {
+            for parent in &waiting.parents {
+                let its = dependents.entry(*parent).or_default();
+                let patient = waiting.on_failure == AfterFailure::Wait;
+                if patient { &mut its.patient } else { &mut its.hasty }.insert(*id);
+                let parent_slot = self.tasks.find(*parent);
+                let state = parent_slot.and_then(|slot| self.tasks.get(slot)).map(Task::state);
+                let over = state.is_none_or(|state| state.is_end() && !patient);
+                let told = !over || self.after.ended.contains(parent);
+                assert!(told, "task {id} waits for {parent}, which has ended");
+            }
+        }
+        assert_eq!(self.after.dependents, dependents, "who is waited for");
+        for (_, task) in self.tasks.iter() {
+            let waiting = self.after.waiting.get(&task.id);
+            assert_eq!(task.after, waiting.is_some_and(|w| !w.parents.is_empty()), "{}", task.id);
+            let waits = matches!(task.phase, Phase::Scheduled { .. } | Phase::Blocked);
+            assert!(!task.after || waits && task.attempt == 0, "task {} did not wait", task.id);
+            let for_its_turn = task.serial || task.after;
+            assert!(task.phase != Phase::Blocked || for_its_turn, "task {} is blocked", task.id);
+        }
+        for id in &self.after.kept {
+            assert!(dependents.contains_key(id), "task {id} is kept for nobody");
+        }
+    }
+
     /// Every timer is of something that waits for just that time, and whatever waits has its timer.
     fn check_timers(&self) {
         let mut wanted: BTreeMap<Reason, u64> = BTreeMap::new();
@@ -327,7 +358,8 @@ impl Core {
             if let Some(at_ms) = task.expires_at_ms() {
                 wanted.insert(Reason::Expiry(task.id), at_ms);
             }
-            if let Some(at_ms) = task.forget_at_ms() {
+            if let Some(at_ms) = task.forget_at_ms().filter(|_| !self.after.kept.contains(&task.id))
+            {
                 wanted.insert(Reason::Forget(task.id), at_ms);
             }
             let at_us = task.more.as_ref().map_or(0, |more| more.timer_us);

@@ -185,6 +185,9 @@ impl Core {
             return;
         }
         let class = task.class;
+        if self.keeps_for_dependents(id) {
+            return;
+        }
         fx.write(Write::Drop { id });
         self.tasks.remove(slot);
         let counts = &mut self.queues.queue_of(class).counts;

@@ -65,6 +65,10 @@ impl Core {
         if let Some((queue, key)) = turn {
             self.next_turn(queue, &key, fx);
         }
+        if !self.after.dependents.is_empty() {
+            self.note_after(id);
+            self.tell_dependents(fx);
+        }
         self.feed(worker, fx);
     }
 
@@ -333,6 +337,7 @@ impl Core {
             self.leave_turns(slot, queue, &key);
             self.next_turn(queue, &key, fx);
         }
+        self.note_after(id);
     }
 }
 

@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`], [`members`],
-//! [`holds`], [`turns`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
+//! [`holds`], [`turns`], [`after`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -19,7 +19,9 @@
 //! 5. A `unique=` is held by at most one task of its queue.
 //! 6. Of the serial tasks of a key in a queue at most one is ready or leased; no other waits for its
 //!    turn while none has it.
+//! 7. A task that comes after others waits for exactly those of them that are not done.
 
+mod after;
 mod check;
 mod control;
 mod demand;
@@ -57,6 +59,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::core::after::After;
 use crate::core::demand::Demands;
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
@@ -160,6 +163,7 @@ pub struct Core {
     /// Released tasks that wait for others than those who released them, by class.
     apart: BTreeMap<u32, Apart>,
     holds: Holds,
+    after: After,
     isolation: Isolation,
     /// Stride scheduling: the pass of the queue that was served last.
     pass: u64,
@@ -199,6 +203,7 @@ impl Core {
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
             holds: Holds::default(),
+            after: After::default(),
             isolation: Isolation::default(),
             pass: 0,
             ended: Counts::default(),
@@ -233,6 +238,7 @@ impl Core {
     pub fn settle(&mut self, now: Now, fx: &mut Effects) {
         self.advance(now);
         self.apply_member_changes();
+        self.tell_dependents(fx);
         self.sort_slice(fx);
         self.serve_opened(fx);
         self.arm_figures();
@@ -253,6 +259,7 @@ impl Core {
         returned
             && self.released.is_empty()
             && self.unsorted.is_empty()
+            && self.after.ended.is_empty()
             && self.changed_members.is_empty()
             && self.repooled.is_empty()
     }

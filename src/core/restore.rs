@@ -34,6 +34,7 @@ impl Core {
         if let Some(line) = line {
             self.restore_line(&mut task, line)?;
         }
+        task.after &= task.attempt == 0 && !task.state().is_end();
         if let Some(unique) = submit.unique_value()
             && !task.state().is_end()
         {
@@ -173,11 +174,15 @@ impl Core {
             }
             self.give_grace(worker, self.settings.restart_grace_ms, fx);
         }
+        let doomed = self.restore_after();
         for slot in 0..self.tasks.bound() {
             self.resume_task(slot, fx);
         }
         for slot in self.serial_tasks() {
             self.begin(slot, fx);
+        }
+        for slot in doomed {
+            self.bury(slot, State::Cancelled, "after", fx);
         }
         self.settle(now, fx);
     }
@@ -233,8 +238,8 @@ impl Core {
 }
 
 /// The words that a task is dead or cancelled for.
-const REASONS: [&str; 6] =
-    ["attempts", "no-retry", "poison", "result-too-large", "cancelled", "expired"];
+const REASONS: [&str; 7] =
+    ["after", "attempts", "no-retry", "poison", "result-too-large", "cancelled", "expired"];
 
 fn reason_word(reason: &str) -> Result<&'static str, String> {
     let known = REASONS.into_iter().find(|known| *known == reason);

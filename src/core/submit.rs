@@ -36,6 +36,9 @@ impl Core {
         if let Some(busy) = self.why_busy() {
             return fx.refuse_busy(peer, 1000 + self.draw(1000), busy);
         }
+        if submit.after.is_some() && !self.may_come_after(peer, submit, fx) {
+            return;
+        }
         let Some(class) = self.class_of(submit) else {
             return fx.refuse_busy(peer, 60_000, "too many queues, kinds or sets of needs");
         };
@@ -61,8 +64,13 @@ impl Core {
         self.submitted += 1;
         self.queues.queue_of(class).used_us = self.now.mono_us;
         self.event(fx, "submitted", id, 0, class, None, &[]);
+        let comes_after = task.after;
         let slot = self.tasks.insert(task);
+        let doomed = comes_after && self.come_after(slot);
         self.begin(slot, fx);
+        if doomed {
+            self.bury(slot, State::Cancelled, "after", fx);
+        }
     }
 
     fn why_busy(&self) -> Option<&'static str> {

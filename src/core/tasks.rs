@@ -33,6 +33,8 @@ pub(super) struct Task {
     pub(super) retried: bool,
     /// `serial=yes`: it has its turn among those of its key.
     pub(super) serial: bool,
+    /// It waits for tasks that it comes after.
+    pub(super) after: bool,
     /// `key=` in the record's header, still encoded.
     pub(super) key: Option<Slice>,
     /// Who gets RESULT.
@@ -185,6 +187,7 @@ impl Task {
             suspected: 0,
             retried: false,
             serial: submit.serial,
+            after: submit.after.is_some(),
             key: submit.key,
             watcher: Peer::default(),
             more: More::of(id, submit),

@@ -1,6 +1,6 @@
 //! `serial=yes`: tasks of one key in one queue have their turns one after another.
 //!
-//! A task joins the line of its key when it is due. Whose turn it is keeps the turn until it has
+//! A task joins the line of its key when it is due and waits for no task that it comes after. Whose turn it is keeps the turn until it has
 //! ended, through failures and their backoff: its key waits, no other key does. The next is the one
 //! with the smallest identifier of those that have joined. A run that goes on though its lease has
 //! ended keeps the key, too.
@@ -33,8 +33,12 @@ impl Core {
         Some((self.queues.class(task.class).queue, task.key_text()?))
     }
 
-    /// Whether a task that is due must wait for what was before it; it has joined the line then.
+    /// Whether a task that is due must wait for others. One that waits for nothing but its turn has
+    /// joined the line then.
     pub(super) fn is_blocked(&mut self, slot: u32) -> bool {
+        if self.tasks.at(slot).after {
+            return true;
+        }
         let Some((queue, key)) = self.turn_of(slot) else { return false };
         let id = self.tasks.at(slot).id;
         let turns = self.turns(queue, &key);

@@ -12,4 +12,6 @@ pub mod request;
 pub use code::{Code, Severity};
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
-pub use request::{Fail, Grants, Hello, Request, Retry, Role, Slice, Start, Submit, TaskFilter};
+pub use request::{
+    AfterFailure, Fail, Grants, Hello, Request, Retry, Role, Slice, Start, Submit, TaskFilter,
+};

@@ -168,6 +168,10 @@ pub struct Submit {
     pub key: Option<Slice>,
     /// At most one unended task of the queue bears it, still encoded.
     pub unique: Option<Slice>,
+    /// The tasks that it comes after: identifiers separated by commas.
+    pub after: Option<Slice>,
+    /// What becomes of it if one of those is dead or cancelled.
+    pub after_failure: AfterFailure,
     /// Tasks of its key and queue run one at a time.
     pub serial: bool,
     /// The tags that its worker must have: names separated by commas.
@@ -190,6 +194,34 @@ pub struct Submit {
     pub result_ttl_ms: u64,
     /// Whether the submitter gets RESULT at the end.
     pub watch: bool,
+}
+
+/// What becomes of a task if one that it comes after is dead or cancelled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AfterFailure {
+    /// It waits on: somebody may bring the other one back.
+    #[default]
+    Wait,
+    /// It is cancelled.
+    Cancel,
+    /// It runs, as if the other one were done.
+    Run,
+}
+
+impl AfterFailure {
+    /// The word in SUBMIT.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Cancel => "cancel",
+            Self::Run => "run",
+        }
+    }
+
+    /// What that word means.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Wait, Self::Cancel, Self::Run].into_iter().find(|its| its.word() == word)
+    }
 }
 
 /// When a task may start.
@@ -250,6 +282,12 @@ impl Submit {
     /// The tags that its worker must have, in the order given.
     pub fn needs(&self) -> impl Iterator<Item = &str> {
         self.needs.into_iter().flat_map(|needs| self.text(needs).split(','))
+    }
+
+    /// The tasks that it comes after, in the order given.
+    pub fn after(&self) -> impl Iterator<Item = TaskId> {
+        let ids = self.after.into_iter().flat_map(|after| self.text(after).split(','));
+        ids.filter_map(|id| TaskId::parse(id.as_bytes()))
     }
 
     /// The queue's name.

@@ -3,8 +3,9 @@
 use bytes::BufMut;
 
 use crate::frame::{Decimal, HEADER_MAX, Writer};
-use crate::message::{Code, Refusal, Start};
+use crate::message::{AfterFailure, Code, Refusal, Start};
 use crate::protocol::ask::{check_name, check_text};
+use crate::task::TaskId;
 
 /// A task to be submitted. What is `None` is left to the scheduler's defaults; see protocol.md.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct Submission<'a> {
     pub queue: Option<&'a str>,
     /// What it belongs to.
     pub key: Option<&'a str>,
+    /// The tasks that it comes after.
+    pub after: &'a [TaskId],
+    /// What becomes of it if one of those is dead or cancelled.
+    pub after_failure: Option<AfterFailure>,
     /// Tasks of its key and queue run one at a time.
     pub serial: bool,
     /// The tags that its worker must have.
@@ -69,6 +74,8 @@ impl<'a> Submission<'a> {
             kind,
             queue: None,
             key: None,
+            after: &[],
+            after_failure: None,
             serial: false,
             needs: Vec::new(),
             start: Start::Now,
@@ -104,7 +111,7 @@ impl<'a> Submission<'a> {
         for (name, text) in self.texts() {
             text.map_or(Ok(()), |text| check_text(name, text))?;
         }
-        if self.needs.is_empty() {
+        if self.needs.is_empty() && self.after.is_empty() {
             // Without a list, the longest of everything fits.
             self.write(out);
             return Ok(());
@@ -123,6 +130,13 @@ impl<'a> Submission<'a> {
         let mut line = Writer::verb(out, "SUBMIT").arg(self.kind);
         if let Some(queue) = self.queue {
             line = line.option("queue", queue);
+        }
+        if !self.after.is_empty() {
+            let ids: Vec<String> = self.after.iter().map(TaskId::to_string).collect();
+            line = line.option("after", &ids.join(","));
+        }
+        if let Some(after_failure) = self.after_failure {
+            line = line.option("after-failure", after_failure.word());
         }
         if self.serial {
             line = line.option("serial", "yes");

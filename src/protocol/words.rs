@@ -132,14 +132,24 @@ impl<'a> Item<'a> {
 
     /// The place of a list of names in the header.
     pub(super) fn names_slice(self, what: &str, most: usize) -> Result<Slice, Refusal> {
-        let names = self.text().map(|text| text.split(','));
-        let fits =
-            names.is_some_and(|mut names| (names.clone().count() <= most) && names.all(is_name));
-        if fits {
-            Ok(self.slice())
-        } else {
-            Err(bad(format!("{what} is a list of 1 to {most} names, separated by commas")))
-        }
+        self.list_slice(most, is_name).ok_or_else(|| {
+            bad(format!("{what} is a list of 1 to {most} names, separated by commas"))
+        })
+    }
+
+    /// The place of a list of task identifiers in the header.
+    pub(super) fn ids_slice(self, what: &str, most: usize) -> Result<Slice, Refusal> {
+        let is_id = |id: &str| TaskId::parse(id.as_bytes()).is_some();
+        self.list_slice(most, is_id).ok_or_else(|| {
+            bad(format!("{what} is a list of 1 to {most} task ids, separated by commas"))
+        })
+    }
+
+    /// The place of a list in the header, if its entries are few enough and all that they should be.
+    fn list_slice(self, most: usize, is: impl Fn(&str) -> bool) -> Option<Slice> {
+        let entries = self.text()?.split(',');
+        let fits = entries.clone().count() <= most && entries.into_iter().all(is);
+        fits.then(|| self.slice())
     }
 
     /// The place of a free text in the header, still encoded.

@@ -55,6 +55,7 @@ fn the_numbers_of_the_page_are_those_of_the_code() {
         submit::KEEP_MAX_MS,
         submit::ATTEMPTS_MAX,
         submit::NEEDS_MAX as u64,
+        submit::AFTER_MAX as u64,
         submit::at_max_ms(),
         HEARTBEAT_MS.0,
         HEARTBEAT_MS.1,
@@ -80,11 +81,14 @@ fn the_options_of_the_page_are_those_of_the_code() {
         let value = match option {
             "queue" | "key" | "unique" | "trace" => "x",
             "watch" | "serial" => "yes",
+            "after" => "06fq2v8k3n1zg",
+            "after-failure" => "run",
             _ => "1",
         };
         let needed = match option {
             "unique-for" => "unique=x ",
             "serial" => "key=x ",
+            "after-failure" => "after=06fq2v8k3n1zg ",
             _ => "",
         };
         let text = format!("SUBMIT resize {needed}{option}={value}\n");

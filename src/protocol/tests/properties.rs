@@ -7,119 +7,22 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::wanted::{id, name, payload, text, wanted};
 use super::{read_all, read_pieces};
 use crate::frame::{Frame, Word, Writer, decode, put_number};
 use crate::message::{
-    Code, Fail, Hello, Refusal, Reply, Request, Retry, Role, Start, TaskFilter, TaskInfo,
+    Code, Fail, Hello, Refusal, Reply, Request, Retry, Role, TaskFilter, TaskInfo,
 };
 use crate::protocol::answer::{Answer, read_frame};
 use crate::protocol::{
-    Attempts, Limits, Parsed, Submission, Terms, Violation, greet, parse_request, parse_submit,
-    put_hello, put_request, render, render_stored,
+    Limits, Parsed, Submission, Terms, Violation, greet, parse_request, parse_submit, put_hello,
+    put_request, render, render_stored,
 };
 use crate::record::{self, Batch, ResultFrame};
 use crate::route::Weight;
 use crate::task::{SessionId, State, TaskId};
 
 const TERMS: Terms = Terms { version: 1, payload_max: 1 << 20, wall_ms: 1_790_000_000_000 };
-
-fn id() -> impl Strategy<Value = TaskId> {
-    any::<u64>().prop_map(TaskId::from_bits)
-}
-
-fn name() -> impl Strategy<Value = String> {
-    "[A-Za-z0-9._/-]{1,128}"
-}
-
-/// What an option can hold: anything but control characters, with the delicate ones over-represented.
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[ %=#a-z0-9]{1,64}", "[^\\p{Cc}]{1,64}"]
-}
-
-fn payload() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        vec(any::<u8>(), 0..200),
-        "(DONE 06fq2v8k3n1zg 1 #[0-9]\n|STATS\n|\n| #5|OK){0,9}".prop_map(String::into_bytes),
-    ]
-}
-
-fn start() -> impl Strategy<Value = Start> {
-    prop_oneof![
-        Just(Start::Now),
-        (0..=315_360_000_000_u64).prop_map(Start::Delay),
-        (0..=5_975_883_311_103_u64).prop_map(Start::At),
-    ]
-}
-
-/// What a submission can be, owned.
-#[derive(Debug, Clone)]
-struct Wanted {
-    kind: String,
-    texts: [Option<String>; 4],
-    serial: bool,
-    needs: Vec<String>,
-    start: Start,
-    numbers: [Option<u64>; 5],
-    attempts: Option<Attempts>,
-    watch: bool,
-    payload: Vec<u8>,
-}
-
-impl Wanted {
-    fn submission(&self) -> Submission<'_> {
-        let [queue, key, unique, trace] = self.texts.each_ref().map(|text| text.as_deref());
-        let [expires_ms, timeout_ms, max_run_ms, backoff_ms, result_ttl_ms] = self.numbers;
-        Submission {
-            queue,
-            key,
-            serial: self.serial && key.is_some(),
-            needs: self.needs.iter().map(String::as_str).collect(),
-            start: self.start,
-            expires_ms,
-            timeout_ms,
-            max_run_ms,
-            attempts: self.attempts,
-            backoff_ms,
-            unique,
-            unique_for_ms: unique.and(backoff_ms),
-            result_ttl_ms,
-            watch: self.watch,
-            trace,
-            ..Submission::new(&self.kind, &self.payload)
-        }
-    }
-
-    fn frame(&self) -> Frame {
-        let mut out = Vec::new();
-        self.submission().put(&mut out).unwrap();
-        Frame::read(out.into()).unwrap()
-    }
-}
-
-fn wanted() -> impl Strategy<Value = Wanted> {
-    let texts = (option::of(name()), option::of(text()), option::of(text()), option::of(text()));
-    let number = || option::of(1..=86_400_000_u64);
-    let attempts = option::of(prop_oneof![
-        (1..=1000_u32).prop_map(Attempts::AtMost),
-        Just(Attempts::Unlimited)
-    ]);
-    let numbers = (number(), number(), number(), number(), number());
-    let needs = vec("[A-Za-z0-9._/-]{1,40}", 0..=16);
-    let lists = (any::<bool>(), needs);
-    (name(), texts, lists, start(), numbers, attempts, any::<bool>(), payload()).prop_map(
-        |(kind, texts, (serial, needs), start, numbers, attempts, watch, payload)| Wanted {
-            kind,
-            texts: texts.into(),
-            serial,
-            needs,
-            start,
-            numbers: numbers.into(),
-            attempts,
-            watch,
-            payload,
-        },
-    )
-}
 
 fn request() -> impl Strategy<Value = Request> {
     let bytes = || payload().prop_map(Bytes::from);

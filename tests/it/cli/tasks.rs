@@ -250,6 +250,31 @@ fn serial_tasks_of_a_key_are_given_out_one_by_one() {
 }
 
 #[test]
+fn a_task_comes_after_those_that_it_names() {
+    let serve = Serve::start();
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k slots=9");
+    let submit = |options: &[&str]| {
+        let out = serve.say([&["submit", "k"], options].concat()).with(0).out;
+        id(&out).to_owned()
+    };
+    let first = submit(&[]);
+    worker.expect(&format!("TASK {first} 1 k"));
+    let second = submit(&["--after", &first]);
+    let third = submit(&["--after", &format!("{first},{second}"), "--after-failure", "cancel"]);
+    let state = |id: &str| serve.say(["get", id, "--json"]).with(0).json()["state"].clone();
+    assert_eq!((state(&second), state(&third)), ("blocked".into(), "blocked".into()));
+    serve.say(["cancel", &first]).with(0);
+    assert_eq!((state(&second), state(&third)), ("blocked".into(), "cancelled".into()));
+    serve.say(["submit", "k", "--after", "7zzzzzzz0007z"]).with(4).tells("was ever submitted");
+    serve.say(["submit", "k", "--after", "x"]).with(2).tells("not a task id");
+    serve.say(["submit", "k", "--after-failure", "run"]).with(2);
+    serve
+        .say(["submit", "k", "--after", &first, "--after-failure", "x"])
+        .with(2)
+        .tells("wait, cancel");
+}
+
+#[test]
 fn lists_are_json_when_asked() {
     let serve = Serve::start();
     let _worker = serve.work(&["--tags", "gpu"], "cat", Path::new(HERE));
