@@ -8,6 +8,7 @@
 
 pub mod bench;
 mod change;
+mod clear;
 mod command;
 mod completions;
 mod config;
@@ -97,6 +98,12 @@ enum Command {
     Workers(workers::Workers),
     /// Show counts, durations, waits, throughput and costs
     Stats(stats::Stats),
+    /// Have no task of a queue begin, until it is resumed
+    Pause(clear::Pause),
+    /// Let tasks of a queue begin again
+    Resume(clear::Pause),
+    /// Clear a queue of dead, cancelled or waiting tasks
+    Purge(clear::Purge),
     /// Let a worker finish what it has and leave
     Drain(drain::Drain),
     /// Measure throughput, latency and memory
@@ -145,6 +152,9 @@ fn dispatch(
         Command::Queue(queue) => queue.run(output),
         Command::Workers(workers) => workers.run(output),
         Command::Stats(stats) => stats.run(output),
+        Command::Pause(pause) => pause.run(true, output),
+        Command::Resume(pause) => pause.run(false, output),
+        Command::Purge(purge) => purge.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Bench(options) => match bench::run(&options, program.json) {
             Ok(()) => Ok(Exit::Done),

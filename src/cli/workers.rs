@@ -62,7 +62,7 @@ fn state(worker: &Value) -> Cell {
     match &*word {
         _ if superseded => Cell("superseded".into(), Tone::Busy),
         "here" => Cell(word, Tone::Good),
-        "grace" => Cell(word, Tone::Bad),
+        "grace" | "tripped" => Cell(word, Tone::Bad),
         _ => Cell(word, Tone::Busy),
     }
 }

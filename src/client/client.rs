@@ -17,11 +17,11 @@ use super::outcome::{Outcome, Status};
 use super::patience::Patience;
 use super::submission::Submission;
 use super::submit::Submit;
-use crate::message::{Request, TaskFilter};
+use crate::message::{Purge, Request, TaskFilter};
 use crate::protocol::answer::{Accepted, Ended};
 use crate::protocol::parse::PAGE;
 use crate::protocol::put_request;
-use crate::task::TaskId;
+use crate::task::{State, TaskId};
 
 /// A connection to a scheduler that hands tasks in and asks for results.
 ///
@@ -212,6 +212,45 @@ impl Client {
         let policies = policies.iter().map(owned).collect();
         let accepted = self.ask(&Request::Queue { name: name.to_owned(), policies }, false).await?;
         json(&accepted)
+    }
+
+    /// Has no run of a queue begin until [`Client::resume`]; what runs goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `unknown-queue`.
+    pub async fn pause(&self, queue: &str) -> Result<(), Error> {
+        let request = Request::Pause { name: queue.to_owned(), paused: true };
+        self.ask(&request, true).await.map(drop)
+    }
+
+    /// Lets runs of a queue begin again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `unknown-queue`.
+    pub async fn resume(&self, queue: &str) -> Result<(), Error> {
+        let request = Request::Pause { name: queue.to_owned(), paused: false };
+        self.ask(&request, true).await.map(drop)
+    }
+
+    /// Clears a queue of its tasks in a state: dead and cancelled ones are forgotten, scheduled and
+    /// ready ones cancelled. Returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `unknown-queue`, or `bad-value` for another state.
+    pub async fn purge(&self, queue: &str, state: State) -> Result<u64, Error> {
+        let (mut purged, mut cursor) = (0, 0);
+        loop {
+            let request = Request::Purge(Purge { queue: queue.to_owned(), state, cursor });
+            let page = self.list(&request).await?;
+            purged += page.get("purged").and_then(Value::as_u64).unwrap_or_default();
+            match page.get("next").and_then(Value::as_u64) {
+                Some(next) => cursor = next,
+                None => return Ok(purged),
+            }
+        }
     }
 
     /// Gives a worker no further tasks; it finishes what it has and leaves.

@@ -137,7 +137,7 @@ impl Core {
 
     /// A task has ended, in whatever way: who waits for it is to be told, and it waits no more.
     pub(super) fn note_after(&mut self, id: TaskId) {
-        if self.after.dependents.contains_key(&id) {
+        if self.has_dependents(id) {
             self.after.ended.push_back(id);
         }
         if let Some(waiting) = self.after.waiting.remove(&id) {
@@ -166,9 +166,14 @@ impl Core {
         }
     }
 
+    /// Whether somebody waits for a task.
+    pub(super) fn has_dependents(&self, id: TaskId) -> bool {
+        self.after.dependents.contains_key(&id)
+    }
+
     /// Whether a cancelled task is to be kept beyond its time, because somebody waits for it.
     pub(super) fn keeps_for_dependents(&mut self, id: TaskId) -> bool {
-        let kept = self.after.dependents.contains_key(&id);
+        let kept = self.has_dependents(id);
         if kept {
             self.after.kept.insert(id);
         }

@@ -375,6 +375,7 @@ impl Core {
             }
         }
         for (number, session) in self.workers.sessions.iter() {
+            wanted.extend(session.breaker.until_us.map(|at| (Reason::Breaker(number), at)));
             if session.peer.is_none() {
                 wanted.insert(Reason::Grace(number), session.grace_until_us);
             }

@@ -213,6 +213,18 @@ impl Core {
         fx.send(peer, Reply::Json(self.view_queue(queue)));
     }
 
+    pub(super) fn on_pause(&mut self, peer: Peer, name: &str, paused: bool, fx: &mut Effects) {
+        let Some(queue) = self.queue_names.find(name).and_then(|name| self.queues.find(name))
+        else {
+            return fx.refuse(peer, Code::UnknownQueue, format!("there is no queue {name}"));
+        };
+        let policy = Policy { paused, ..self.queues.queue(queue).policy };
+        self.set_policy(queue, policy);
+        let (name, line) = (fx.text(name.as_bytes()), fx.text(policy.to_string().as_bytes()));
+        fx.write(Write::Queue { name, line });
+        fx.send(peer, Reply::Ok);
+    }
+
     /// Puts policies in force; what waits is sorted anew, in slices.
     pub(super) fn set_policy(&mut self, number: u32, policy: Policy) {
         let queue = self.queues.queue_mut(number);

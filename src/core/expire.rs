@@ -27,6 +27,7 @@ impl Core {
                 Reason::LeaseLimit(id) => self.on_lease_limit(id, fx),
                 Reason::Grace(worker) => self.on_grace_over(worker, fx),
                 Reason::Spill(class) => self.on_spill(class, fx),
+                Reason::Breaker(worker) => self.on_breaker(worker, fx),
                 Reason::Rate(queue) => self.on_rate(queue),
                 Reason::Apart(id) => self.on_apart(id, fx),
                 Reason::Isolation => self.isolate_next(fx),
@@ -184,14 +185,10 @@ impl Core {
             self.timers.at_wall(until_ms, Reason::Forget(id));
             return;
         }
-        let class = task.class;
         if self.keeps_for_dependents(id) {
             return;
         }
-        fx.write(Write::Drop { id });
-        self.tasks.remove(slot);
-        let counts = &mut self.queues.queue_of(class).counts;
-        *counts.of(State::Cancelled) -= 1;
+        self.forget(slot, fx);
     }
 
     pub(super) fn arm_housekeeping(&mut self) {

@@ -50,6 +50,7 @@ impl Core {
         let kind = self.queues.class(class).kind;
         let pair = self.pair(worker, kind);
         self.costs.succeeded(pair, self.now.wall_ms, us);
+        self.close_breaker(worker, kind);
         self.event(fx, "done", id, attempt, class, Some(worker), &[("us", us)]);
         self.move_count(class, State::Leased, State::Done);
         self.release_unique(slot, fx);
@@ -219,6 +220,9 @@ impl Core {
         let kind = self.queues.class(class).kind;
         let pair = self.pair(worker, kind);
         self.costs.failed(pair, us);
+        if end != "result-too-large" {
+            self.strain_breaker(worker, kind);
+        }
         self.event(fx, end, id, attempt, class, Some(worker), &[("us", us)]);
         let reason = if end == "result-too-large" { end } else { "no-retry" };
         match retry {

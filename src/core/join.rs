@@ -271,6 +271,7 @@ impl Core {
     /// A worker's session is over for good; its leases end with it.
     fn end_session(&mut self, worker: u32, loss: Loss, fx: &mut Effects) {
         self.stop_feeding(worker, fx);
+        self.drop_breaker(worker);
         let session = self.workers.sessions.at_mut(worker);
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();

@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`], [`members`],
-//! [`holds`], [`turns`], [`after`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`],
+//! [`holds`], [`turns`], [`after`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -22,6 +22,7 @@
 //! 7. A task that comes after others waits for exactly those of them that are not done.
 
 mod after;
+mod breaker;
 mod check;
 mod control;
 mod demand;
@@ -40,6 +41,7 @@ mod line;
 mod members;
 mod names;
 mod order;
+mod purge;
 mod queues;
 mod release;
 mod restore;
@@ -60,6 +62,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::core::after::After;
+use crate::core::breaker::Odds;
 use crate::core::demand::Demands;
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
@@ -165,6 +168,8 @@ pub struct Core {
     holds: Holds,
     after: After,
     isolation: Isolation,
+    /// How the runs of each kind end, by its number.
+    odds: Vec<Odds>,
     /// Stride scheduling: the pass of the queue that was served last.
     pass: u64,
     /// Ends counted by queues that are gone.
@@ -205,6 +210,7 @@ impl Core {
             holds: Holds::default(),
             after: After::default(),
             isolation: Isolation::default(),
+            odds: Vec::new(),
             pass: 0,
             ended: Counts::default(),
             submitted: 0,
@@ -297,6 +303,8 @@ impl Core {
             Request::Tasks(filter) => fx.send(peer, Reply::Json(self.view_tasks(&filter))),
             Request::Stats => fx.send(peer, Reply::Json(self.view_stats())),
             Request::Queue { name, policies } => self.on_queue(peer, &name, &policies, fx),
+            Request::Pause { name, paused } => self.on_pause(peer, &name, paused, fx),
+            Request::Purge(purge) => self.on_purge(peer, &purge, fx),
             Request::Drain(name) => self.on_drain(peer, &name, fx),
         }
     }

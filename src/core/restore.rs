@@ -238,8 +238,16 @@ impl Core {
 }
 
 /// The words that a task is dead or cancelled for.
-const REASONS: [&str; 7] =
-    ["after", "attempts", "no-retry", "poison", "result-too-large", "cancelled", "expired"];
+const REASONS: [&str; 8] = [
+    "after",
+    "attempts",
+    "no-retry",
+    "poison",
+    "result-too-large",
+    "cancelled",
+    "expired",
+    "purged",
+];
 
 fn reason_word(reason: &str) -> Result<&'static str, String> {
     let known = REASONS.into_iter().find(|known| *known == reason);

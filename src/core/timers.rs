@@ -20,6 +20,8 @@ pub(super) enum Reason {
     Spill(u32),
     /// Monotonic: a released task that waits apart may go to more workers.
     Apart(TaskId),
+    /// Monotonic: a worker's session that failed everything is tried again.
+    Breaker(u32),
     /// Monotonic: the next run of a queue may begin.
     Rate(u32),
     /// Monotonic: the next suspected task may have a worker of its own.

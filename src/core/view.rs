@@ -78,6 +78,7 @@ impl Core {
         let state = match (worker.peer, worker.draining) {
             (None, _) => "grace",
             (Some(_), true) => "draining",
+            (Some(_), false) if worker.breaker.is_tripped() => "tripped",
             (Some(_), false) => "here",
         };
         json!({
@@ -250,6 +251,6 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn spelled(value: &Value) -> Vec<u8> {
+pub(super) fn spelled(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

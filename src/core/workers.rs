@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::core::breaker::Breaker;
 use crate::core::demand::Demand;
 use crate::core::entry::Entry;
 use crate::core::event::Peer;
@@ -46,6 +47,8 @@ pub(super) struct Worker {
     pub(super) draining: bool,
     /// A newer session bears its name.
     pub(super) superseded: bool,
+    /// Held up because it fails everything.
+    pub(super) breaker: Breaker,
     /// Emptied for a suspected task.
     pub(super) reserved: Option<TaskId>,
     /// Monotonic microseconds until which the session is kept without a connection.
@@ -86,6 +89,7 @@ impl Worker {
             unanswered: BTreeMap::new(),
             draining: false,
             superseded: false,
+            breaker: Breaker::default(),
             reserved: None,
             grace_until_us: 0,
             restored: false,
@@ -107,7 +111,9 @@ impl Worker {
 
     /// Whether it can be given a task now.
     pub(super) fn is_free(&self) -> bool {
-        self.takes_work() && self.reserved.is_none() && self.busy() < self.entry.slots as usize
+        let busy = self.busy();
+        let takes = self.takes_work() && self.reserved.is_none() && self.breaker.lets_pass(busy);
+        takes && busy < self.entry.slots as usize
     }
 
     /// Whether it will be given tasks at all when it has room.

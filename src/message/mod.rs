@@ -13,5 +13,6 @@ pub use code::{Code, Severity};
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
 pub use request::{
-    AfterFailure, Fail, Grants, Hello, Request, Retry, Role, Slice, Start, Submit, TaskFilter,
+    AfterFailure, Fail, Grants, Hello, Purge, Request, Retry, Role, Slice, Start, Submit,
+    TaskFilter,
 };

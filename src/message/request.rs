@@ -151,6 +151,15 @@ pub enum Request {
         /// The policies to change, spelled as received: `route=hash spill=500`. Checked.
         policies: Vec<(String, String)>,
     },
+    /// Whether runs of a queue may begin.
+    Pause {
+        /// The queue.
+        name: String,
+        /// False is RESUME.
+        paused: bool,
+    },
+    /// Clears a queue.
+    Purge(Purge),
     /// No further tasks for a worker.
     Drain(String),
 }
@@ -318,6 +327,17 @@ pub enum Retry {
     After(u64),
     /// Not at all: the task is dead.
     No,
+}
+
+/// PURGE: which tasks of a queue go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Purge {
+    /// The queue.
+    pub queue: String,
+    /// Dead and cancelled tasks are forgotten, scheduled, blocked and ready ones cancelled.
+    pub state: State,
+    /// Where the request before ended; 0 begins.
+    pub cursor: u64,
 }
 
 /// Which tasks TASKS lists.

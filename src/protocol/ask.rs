@@ -6,7 +6,7 @@
 use bytes::BufMut;
 
 use crate::frame::{HEADER_MAX, Writer};
-use crate::message::{Code, Fail, Hello, Refusal, Request, Retry, Role, Submit, TaskFilter};
+use crate::message::{Code, Fail, Hello, Purge, Refusal, Request, Retry, Role, Submit, TaskFilter};
 use crate::protocol::TEXT_MAX;
 use crate::task::{Attempt, TaskId, is_name};
 
@@ -39,6 +39,15 @@ pub fn put_request(request: &Request, out: &mut impl BufMut) -> Result<(), Refus
         Request::Workers => Writer::verb(out, "WORKERS").end(),
         Request::Stats => Writer::verb(out, "STATS").end(),
         Request::Tasks(filter) => put_tasks(filter, out)?,
+        Request::Pause { name, paused } => {
+            check_name("queue", name)?;
+            Writer::verb(out, if *paused { "PAUSE" } else { "RESUME" }).arg(name).end();
+        }
+        Request::Purge(Purge { queue, state, cursor }) => {
+            check_name("queue", queue)?;
+            let line = Writer::verb(out, "PURGE").arg(queue).option("state", state.word());
+            line.option_number("cursor", *cursor).end();
+        }
         Request::Queue { name, policies } => put_queue(name, policies, out)?,
         Request::Drain(worker) => {
             check_name("worker", worker)?;

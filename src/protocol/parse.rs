@@ -4,7 +4,7 @@
 //! beyond the box of a SUBMIT: texts stay slices of the frame.
 
 use crate::frame::Frame;
-use crate::message::{Code, Fail, Policy, Refusal, Request, Retry, TaskFilter};
+use crate::message::{Code, Fail, Policy, Purge, Refusal, Request, Retry, TaskFilter};
 use crate::protocol::submit::{self, BACKOFF_MAX_MS};
 use crate::protocol::words::{Cursor, Given, bad, narrow};
 use crate::task::{Attempt, State, TaskId, is_name};
@@ -55,6 +55,9 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"TASKS" => tasks(frame, words),
         b"STATS" => bare(frame, words, Request::Stats),
         b"QUEUE" => queue(frame, words),
+        b"PAUSE" => pause(frame, words, true),
+        b"RESUME" => pause(frame, words, false),
+        b"PURGE" => purge(frame, words),
         b"DRAIN" => drain(frame, words),
         b"HELLO" => Err(Refusal::new(Code::Unexpected, "HELLO comes once, as the first frame")),
         b"OK" | b"ERR" | b"TASK" | b"RESULT" | b"PING" | b"EVENT" => {
@@ -156,6 +159,40 @@ fn drain(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
     words.end()?;
     no_payload(frame)?;
     Ok(Request::Drain(worker))
+}
+
+fn pause(frame: &Frame, mut words: Cursor<'_>, paused: bool) -> Result<Request, Refusal> {
+    let name = words.arg("queue")?.name("queue")?.to_owned();
+    words.end()?;
+    no_payload(frame)?;
+    Ok(Request::Pause { name, paused })
+}
+
+/// The states of tasks that PURGE may clear.
+const PURGED: [State; 5] =
+    [State::Dead, State::Cancelled, State::Scheduled, State::Blocked, State::Ready];
+
+fn purge(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
+    let queue = words.arg("queue")?.name("queue")?.to_owned();
+    let mut purge = Purge { queue, state: State::Dead, cursor: 0 };
+    let mut given = Given::default();
+    while let Some(item) = words.option()? {
+        match item.name {
+            b"state" => {
+                given.once(0, item)?;
+                let state = item.text().and_then(State::parse).filter(|s| PURGED.contains(s));
+                purge.state = state
+                    .ok_or_else(|| bad("state is dead, cancelled, scheduled, blocked or ready"))?;
+            }
+            b"cursor" => {
+                given.once(1, item)?;
+                purge.cursor = item.number("cursor", 0, u64::MAX)?;
+            }
+            _ => return Err(item.unknown()),
+        }
+    }
+    no_payload(frame)?;
+    Ok(Request::Purge(purge))
 }
 
 fn tasks(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {

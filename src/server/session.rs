@@ -456,8 +456,8 @@ fn is_last(event: &Event) -> bool {
 }
 
 fn has_long_answer(event: &Event) -> bool {
-    use crate::message::Request::{Queues, Stats, Tasks, Workers};
-    matches!(event, Event::Request { request: Queues | Stats | Tasks(_) | Workers, .. })
+    use crate::message::Request::{Purge, Queues, Stats, Tasks, Workers};
+    matches!(event, Event::Request { request: Purge(_) | Queues | Stats | Tasks(_) | Workers, .. })
 }
 
 fn refusal_of(violation: &Violation) -> Refusal {

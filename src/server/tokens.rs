@@ -133,7 +133,7 @@ pub fn permit(role: Role, grants: Grants, request: &Request) -> Result<(), Refus
         | Request::Queue { .. } => {
             (grants.observe || grants.operate, "the token grants neither observe nor operate")
         }
-        Request::Retry(_) | Request::Drain(_) => {
+        Request::Retry(_) | Request::Drain(_) | Request::Pause { .. } | Request::Purge(_) => {
             (grants.operate, "the token does not grant operate")
         }
     };

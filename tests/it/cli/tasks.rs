@@ -204,6 +204,24 @@ fn queues_are_shown_and_their_policies_set() {
 }
 
 #[test]
+fn a_queue_is_paused_purged_and_resumed() {
+    let serve = Serve::start();
+    serve.say(["pause", "q"]).with(4).tells("error: unknown-queue: there is no queue q");
+    let id = serve.say(["submit", "k", "--queue", "q"]).with(0).out;
+    serve.say(["pause", "q"]).with(0).tells("q is paused: what runs goes on");
+    let _worker = serve.work(&[], "cat", Path::new(HERE));
+    let purged = serve.say(["purge", "q", "--state", "ready", "--json"]).with(0).json();
+    assert_eq!((&purged["purged"], &purged["state"]), (&1.into(), &"ready".into()));
+    assert!(serve.say(["get", id.trim()]).out.contains("purged"));
+    serve.say(["purge", "q", "--state", "cancelled"]).with(0).tells("1 cancelled tasks of q are");
+    serve.say(["purge", "q"]).with(0).tells("0 dead tasks of q are forgotten");
+    serve.say(["purge", "q", "--state", "leased"]).with(2);
+    serve.say(["purge", "none"]).with(4).tells("error: unknown-queue: there is no queue none");
+    serve.say(["resume", "q", "--json"]).with(0);
+    assert_eq!(serve.say(["submit", "k", "x", "--queue", "q", "--wait"]).with(0).out, "x");
+}
+
+#[test]
 fn what_tasks_say_of_their_place_decides_it() {
     let serve = Serve::start();
     serve.say(["queue", "q", "order=priority", "paused=yes"]).with(0);

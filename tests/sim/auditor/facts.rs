@@ -192,6 +192,7 @@ impl Auditor {
             rivals: 0,
         };
         self.joins += 1;
+        self.greeted.extend(conn.hello.session.into_iter().chain([conn.fresh]));
         self.conns.insert(peer, conn);
     }
 
@@ -301,8 +302,9 @@ impl Auditor {
             Request::Queues | Request::Workers | Request::Tasks(_) | Request::Stats => {
                 Some(Asked::Json)
             }
+            Request::Purge(_) => Some(Asked::Json),
             Request::Queue { policies, .. } if !policies.is_empty() => Some(Asked::Json),
-            Request::Queue { .. } | Request::Drain(_) => Some(Asked::Look),
+            Request::Queue { .. } | Request::Pause { .. } | Request::Drain(_) => Some(Asked::Look),
         };
         let conn = self.conns.get_mut(&peer).expect("it was there above");
         conn.asked.extend(asked);

@@ -67,6 +67,8 @@ pub(crate) struct Auditor {
     tasks: BTreeMap<TaskId, Task>,
     sessions: BTreeMap<SessionId, Session>,
     conns: BTreeMap<Peer, Conn>,
+    /// Sessions that a HELLO of this life asked for or was offered.
+    greeted: BTreeSet<SessionId>,
     /// How many connections have said HELLO.
     joins: u64,
     /// SUBMIT frames that the scheduler received and has not turned into tasks.
@@ -110,6 +112,7 @@ impl Auditor {
             tasks: BTreeMap::new(),
             sessions: BTreeMap::new(),
             conns: BTreeMap::new(),
+            greeted: BTreeSet::new(),
             joins: 0,
             received: BTreeMap::new(),
             said: BTreeMap::new(),
@@ -208,6 +211,7 @@ impl Auditor {
         (self.life, self.life_us) = (life, net.now_us);
         self.window = None;
         self.conns.clear();
+        self.greeted.clear();
         self.received.clear();
         self.due_ms = 0;
         self.readings = [(net.now_us, net.wall_ms())].into();

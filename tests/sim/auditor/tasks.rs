@@ -287,8 +287,7 @@ impl Auditor {
         let slots = entry.slots;
         require!("I06", held.slots.contains(&slots), "{name} never announced {slots} slots");
         // DRAIN is written for a session that is away, too.
-        let joins = drained || !entry.draining;
-        if held.life != life && joins {
+        if held.life != life && self.greeted.contains(&session) {
             (held.life, held.back_us) = (life, window.from_us);
         }
         (held.superseded, held.entry) = (false, Some(entry));

@@ -1,0 +1,71 @@
+//! `ganger pause`, `ganger resume` and `ganger purge`.
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::json;
+
+use super::exit::{Exit, Outcome};
+use super::output::Output;
+use super::peer::{PeerSettings, block_on};
+use crate::task::State;
+
+/// Whether tasks of a queue may begin.
+#[derive(Debug, Args)]
+pub(super) struct Pause {
+    /// The queue
+    queue: String,
+
+    #[command(flatten)]
+    peer: PeerSettings,
+}
+
+impl Pause {
+    pub(super) fn run(&self, paused: bool, output: &Output) -> Outcome {
+        block_on(async {
+            let client = self.peer.client().await?;
+            match paused {
+                true => client.pause(&self.queue).await?,
+                false => client.resume(&self.queue).await?,
+            }
+            if output.is_json() {
+                output.json(&json!({ "queue": self.queue, "paused": paused }))?;
+            } else {
+                let word = if paused { "paused: what runs goes on" } else { "resumed" };
+                output.say(&format!("{} is {word}", self.queue));
+            }
+            Ok(Exit::Done)
+        })
+    }
+}
+
+/// Forgets the dead tasks of a queue, or clears it of others.
+#[derive(Debug, Args)]
+pub(super) struct Purge {
+    /// The queue
+    queue: String,
+
+    /// Which: dead and cancelled tasks are forgotten, the others cancelled
+    #[arg(long, default_value = "dead")]
+    #[arg(value_parser = PossibleValuesParser::new(["dead", "cancelled", "scheduled", "blocked", "ready"]))]
+    state: String,
+
+    #[command(flatten)]
+    peer: PeerSettings,
+}
+
+impl Purge {
+    pub(super) fn run(&self, output: &Output) -> Outcome {
+        block_on(async {
+            let state = State::parse(&self.state).unwrap_or(State::Dead);
+            let purged = self.peer.client().await?.purge(&self.queue, state).await?;
+            if output.is_json() {
+                output
+                    .json(&json!({ "queue": self.queue, "state": self.state, "purged": purged }))?;
+            } else {
+                let done = if state.is_end() { "forgotten" } else { "cancelled" };
+                output.say(&format!("{purged} {} tasks of {} are {done}", self.state, self.queue));
+            }
+            Ok(Exit::Done)
+        })
+    }
+}
