@@ -70,6 +70,10 @@ struct Options {
     #[arg(long, value_name = "TAGS", value_delimiter = ',')]
     needs: Vec<String>,
 
+    /// What it takes up of its worker while it runs: cpu:4,mem:8000
+    #[arg(long, value_name = "AMOUNTS", value_delimiter = ',', value_parser = values::amount)]
+    res: Vec<(String, u64)>,
+
     /// Start no sooner than so long after submission
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     #[arg(conflicts_with = "at")]
@@ -207,7 +211,7 @@ impl Options {
         let some = some.after(self.after);
         let some = set(some, self.after_failure, Submission::after_failure);
         let some = if self.serial { some.serial() } else { some };
-        let some = some.needs(self.needs);
+        let some = some.needs(self.needs).res(self.res);
         let some = set(some, self.delay, Submission::delay);
         let at = self.at.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
         let some = set(some, at, Submission::at);

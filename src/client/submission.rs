@@ -39,6 +39,7 @@ pub struct Submission {
     after_failure: Option<AfterFailure>,
     serial: bool,
     needs: Vec<Cow<'static, str>>,
+    res: Vec<(Cow<'static, str>, u64)>,
     unique: Option<Cow<'static, str>>,
     trace: Option<Cow<'static, str>>,
     start: Start,
@@ -67,6 +68,7 @@ impl Submission {
             after_failure: None,
             serial: false,
             needs: Vec::new(),
+            res: Vec::new(),
             unique: None,
             trace: None,
             start: Start::Now,
@@ -100,6 +102,16 @@ impl Submission {
     /// bytes.
     pub fn key(mut self, key: impl Into<Cow<'static, str>>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// What it takes up of its worker while it runs: 1 to 8 names with amounts from 1 to 10¹². Only a
+    /// worker that has so much gets it, and only while so much is free.
+    pub fn res<N: Into<Cow<'static, str>>>(
+        mut self,
+        amounts: impl IntoIterator<Item = (N, u64)>,
+    ) -> Self {
+        self.res = amounts.into_iter().map(|(name, amount)| (name.into(), amount)).collect();
         self
     }
 
@@ -250,6 +262,7 @@ impl Submission {
             after: &self.after,
             after_failure: self.after_failure,
             serial: self.serial,
+            res: self.res.iter().map(|(name, amount)| (&**name, *amount)).collect(),
             needs: self.needs.iter().map(|tag| &**tag).collect(),
             start: self.start,
             expires_ms: self.expires_ms,

@@ -10,6 +10,7 @@ use crate::core::limits::ASIDE;
 use crate::core::line::Line;
 use crate::core::queues::Counts;
 use crate::core::release::Apart;
+use crate::core::stock::Stock;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::turns::Turns;
@@ -28,6 +29,7 @@ impl Core {
         self.check_leases();
         self.check_lines();
         self.check_pools();
+        self.check_stock();
         self.check_holds();
         self.check_turns();
         self.check_after();
@@ -45,6 +47,7 @@ impl Core {
             return;
         }
         self.check_suspects();
+        self.check_saved();
         self.check_apart();
         for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
@@ -66,10 +69,20 @@ impl Core {
                 let its = !self.queues.class(task.class).keyed || owner == NOBODY;
                 let its = its || owner == worker.name || self.has_spilled(task, lined_us);
                 assert!(
-                    !(able && its && worker.is_free()),
+                    !(able && its && worker.is_free() && self.fits(number, task.class)),
                     "worker {number} is free while task {} waits for it",
                     task.id
                 );
+            }
+        }
+    }
+
+    /// Checks that who is saved for a class would not do for it now.
+    fn check_saved(&self) {
+        for (number, worker) in self.workers.sessions.iter() {
+            if let Some(class) = worker.saved_for {
+                let fits = worker.has_room() && self.fits(number, class);
+                assert!(!fits, "worker {number} is saved for class {class} and has room");
             }
         }
     }
@@ -104,7 +117,11 @@ impl Core {
                 let Some((pool, _)) = worker.pool.filter(|_| worker.is_free()) else { continue };
                 let able = self.queues.class(*class).pools.contains(&pool);
                 let offered = apart.iter().find(|place| apart.offers(place, worker.session));
-                assert!(!able || offered.is_none(), "worker {number} is free for {offered:?}");
+                let fits = self.fits(number, *class);
+                assert!(
+                    !able || !fits || offered.is_none(),
+                    "worker {number} is free for {offered:?}"
+                );
             }
         }
     }
@@ -252,6 +269,14 @@ impl Core {
                     "worker {worker} as its pool has it"
                 );
             }
+            for (demand, room) in &pool.rooms {
+                for (place, worker) in pool.members.iter() {
+                    let session = self.workers.sessions.at(*worker);
+                    let weight = room.free.weight(place).thousandths();
+                    let free = session.is_free() && session.stock.fits(&room.amounts);
+                    assert_eq!(weight > 0, free, "room of worker {worker} for demand {demand}");
+                }
+            }
             for (class_number, class) in self.queues.classes() {
                 let able = self.covers(&pool.ability, &class.parts);
                 assert_eq!(
@@ -260,11 +285,46 @@ impl Core {
                     "pool {number}, class {class_number}"
                 );
                 let heads = pool.heads.get(&class.queue);
+                assert_eq!(
+                    able && class.amounts.is_some() && class.listed.is_some(),
+                    pool.bulky.contains(&class_number),
+                    "class {class_number} with amounts in pool {number}"
+                );
+                if class.amounts.is_some() {
+                    let demand = class.parts.demand;
+                    assert!(!able || pool.rooms.contains_key(&demand), "room for {class_number}");
+                    continue;
+                }
                 let listed = class.listed.is_some_and(|(key, id)| {
                     heads.is_some_and(|(_, heads)| heads.contains(&(key, id, class_number)))
                 });
                 assert_eq!(able && class.listed.is_some(), listed, "head of class {class_number}");
             }
+        }
+    }
+
+    /// What runs take up is counted; sessions are saved for classes that know it.
+    fn check_stock(&self) {
+        let mut tasks = BTreeMap::<u32, usize>::new();
+        self.tasks.iter().for_each(|(_, task)| *tasks.entry(task.class).or_default() += 1);
+        for (number, class) in self.queues.classes() {
+            let counted = tasks.get(&number).copied().unwrap_or_default();
+            assert_eq!(class.tasks, counted, "tasks of class {number}");
+            assert_eq!(class.saved.is_some(), self.saved.contains(&number), "class {number}");
+            let saves = class.saved.map(|worker| self.workers.sessions.at(worker).saved_for);
+            assert!(saves.is_none_or(|its| its == Some(number)), "saved for class {number}");
+            let waits = class.amounts.is_some() && class.waiting > 0 && class.unsorted.is_empty();
+            let looked_after = class.starved_timer.is_some() || class.saved.is_some();
+            assert!(!waits || looked_after, "class {number} could starve");
+        }
+        for (number, session) in self.workers.sessions.iter() {
+            let mut stock = Stock::default();
+            let leases = session.leases.iter().filter_map(|slot| self.amounts_of(*slot));
+            let unanswered = session.unanswered.values().filter_map(|run| run.amounts.clone());
+            leases.chain(unanswered).for_each(|amounts| stock.hold(&amounts));
+            assert_eq!(session.stock.held, stock.held, "what runs of worker {number} take up");
+            let saved = session.saved_for.map(|class| self.queues.class(class).saved);
+            assert!(saved.is_none_or(|its| its == Some(number)), "worker {number} is saved");
         }
     }
 
@@ -381,6 +441,7 @@ impl Core {
             }
         }
         for (number, class) in self.queues.classes() {
+            wanted.extend(class.starved_timer.map(|at_us| (Reason::Starved(number), at_us)));
             wanted.extend(class.spill_timer.map(|at_us| (Reason::Spill(number), at_us)));
         }
         for (number, queue) in self.queues.iter() {

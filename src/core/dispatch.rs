@@ -127,6 +127,7 @@ impl Core {
         if waiting == 1 {
             self.wake_queue(number);
         }
+        self.watch_for_starving(number);
     }
 
     /// A queue that wakes starts at the current pass, so that it has no turns saved up.
@@ -157,9 +158,14 @@ impl Core {
         if was == head {
             return;
         }
+        let bulky = class.amounts.is_some();
         let (queue, pass) = (class.queue, self.queues.queue(self.queues.class(number).queue).pass);
         for pool in &self.queues.class(number).pools {
             let Some(pool) = self.workers.pools.get_mut(*pool) else { continue };
+            if bulky {
+                pool.list_bulky(number, head.is_some());
+                continue;
+            }
             // The new one first: a queue that has but this class stays listed all the while.
             if let Some((key, id)) = head {
                 pool.list(queue, pass, (key, id, number));
@@ -172,18 +178,21 @@ impl Core {
 
     /// A free worker for a class under the route by weight, if there is one.
     pub(super) fn pick(&mut self, class: u32) -> Option<u32> {
-        let pools = &self.queues.class(class).pools;
-        let free = |pool: &u32| self.workers.pools.get(*pool).map_or(0, |pool| pool.free.total());
-        let total: u64 = pools.iter().map(free).sum();
+        let class = self.queues.class(class);
+        let free = |pool: &u32| {
+            self.workers.pools.get(*pool).map_or(0, |pool| pool.free_for(class).total())
+        };
+        let total: u64 = class.pools.iter().map(free).sum();
         if total == 0 {
             return None;
         }
         let mut drawn = rand::RngExt::random_range(&mut self.rng, 0..total);
-        for number in &self.queues.class(class).pools {
+        for number in &class.pools {
             let pool = self.workers.pools.at(*number);
-            let weight = pool.free.total();
+            let free = pool.free_for(class);
+            let weight = free.total();
             if drawn < weight {
-                let place = pool.free.pick(drawn)?;
+                let place = free.pick(drawn)?;
                 return pool.members.get(place).copied();
             }
             drawn -= weight;
@@ -218,6 +227,7 @@ impl Core {
             fx.send(peer, Reply::Run { id, attempt, record });
         }
         self.arm_limit(slot);
+        self.hold_amounts(slot, worker);
         self.workers.refresh(worker);
         self.begin_run(slot);
         self.move_count(class, State::Ready, State::Leased);
@@ -229,7 +239,7 @@ impl Core {
 
     /// Gives a worker tasks as long as it has room and something waits for it.
     pub(super) fn feed(&mut self, worker: u32, fx: &mut Effects) {
-        if self.step_reserved(worker, fx) {
+        if self.step_reserved(worker, fx) || self.step_saved(worker, fx) {
             return;
         }
         while self.workers.sessions.get(worker).is_some_and(|worker| worker.is_free()) {
@@ -244,9 +254,11 @@ impl Core {
         let session = self.workers.sessions.at(worker);
         let (name, pool) = (session.name, session.pool?.0);
         let common = self.first_common(pool);
-        let keyed = self.first_keyed(name, pool);
+        let bulky = self.first_bulky(worker, pool);
+        let keyed = self.first_keyed(worker, name, pool);
         let apart = self.first_apart(worker, pool);
-        let (pass, _, _, class, source) = [common, keyed, apart].into_iter().flatten().min()?;
+        let (pass, _, _, class, source) =
+            [common, bulky, keyed, apart].into_iter().flatten().min()?;
         let slot = match source {
             Source::Own => self.take_first(class, name)?,
             Source::Common => self.take_first(class, NOBODY)?,
@@ -267,13 +279,27 @@ impl Core {
         Some((pass, Source::Common, key, class, Source::Common))
     }
 
+    /// The best of the unkeyed classes with amounts for which a worker has room.
+    fn first_bulky(&self, worker: u32, pool: u32) -> Option<Next> {
+        let bulky = self.workers.pools.at(pool).bulky.iter().copied();
+        let fitting = bulky.filter(|number| self.fits(worker, *number));
+        let heads = fitting.filter_map(|number| {
+            let class = self.queues.class(number);
+            let (key, _) = class.listed?;
+            let pass = self.queues.queue(class.queue).pass;
+            Some((pass, Source::Common, key, number, Source::Common))
+        });
+        heads.min()
+    }
+
     /// The best of the keyed classes: they are few, so each is looked at.
-    fn first_keyed(&mut self, name: u32, pool: u32) -> Option<Next> {
+    fn first_keyed(&mut self, worker: u32, name: u32, pool: u32) -> Option<Next> {
         let mut best = None;
         if let Some(classes) = self.owned.get(&name).cloned() {
             for number in classes {
                 let class = self.queues.class(number);
-                if !class.pools.contains(&pool) || !self.is_open(class.queue) {
+                let able = class.pools.contains(&pool) && self.fits(worker, number);
+                if !able || !self.is_open(class.queue) {
                     continue;
                 }
                 let first = self.front(number, name);
@@ -284,6 +310,9 @@ impl Core {
         }
         let keyed = self.workers.pools.at(pool).keyed.clone();
         for number in keyed {
+            if !self.fits(worker, number) {
+                continue;
+            }
             let pass = self.queues.queue_of(number).pass;
             let spilled = self.first_spilled(number);
             let spilled = spilled.map(|key| (pass, Source::Spilled, key, number, Source::Spilled));

@@ -58,6 +58,7 @@ impl Core {
         if let Some((queue, key)) = &turn {
             self.leave_turns(slot, *queue, key);
         }
+        self.queues.class_mut(class).tasks -= 1;
         if let Some(task) = self.tasks.remove(slot) {
             for watcher in task.watchers() {
                 self.push_result(watcher, Reply::Result(frame), fx);
@@ -167,6 +168,7 @@ impl Core {
         }
         self.end_isolation(id, worker);
         self.end_run(run.queue, run.key.as_deref());
+        self.release_amounts(worker, run.amounts.as_ref());
         if let Some(key) = run.key.as_deref().filter(|_| run.serial) {
             self.unhold_turns(run.queue, key, fx);
         }
@@ -191,6 +193,8 @@ impl Core {
         }
         let goes_on = session.unanswered.contains_key(&(id, attempt));
         if !goes_on {
+            let amounts = self.amounts_of(slot);
+            self.release_amounts(worker, amounts.as_ref());
             let key = self.tasks.at(slot).key_text();
             self.end_run(queue, key.as_deref());
         }

@@ -10,7 +10,6 @@ use crate::core::workers::{Ability, Worker};
 use crate::core::{Core, Effects};
 use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
 use crate::record::Write;
-use crate::route::Weight;
 use crate::task::SessionId;
 
 /// How a worker's session ended, for the leases it still had.
@@ -147,6 +146,7 @@ impl Core {
     /// Puts a worker into the pool of its abilities.
     pub(super) fn place(&mut self, worker: u32) {
         let ability = self.ability(&self.workers.sessions.at(worker).entry.clone());
+        self.workers.sessions.at_mut(worker).stock.capacities.clone_from(&ability.capacities);
         let (pool, new) = self.workers.pool_of(ability);
         let before = self.workers.sessions.at(worker).pool;
         if before.is_none_or(|(before, _)| before != pool) {
@@ -179,7 +179,11 @@ impl Core {
         tags.dedup();
         let limit =
             entry.payload_max.unwrap_or(u64::MAX).min(self.settings.payload_max.max(1 << 26));
-        Ability { kinds, queues, tags, size: size_of_limit(limit) }
+        let amount =
+            |(name, amount): &(String, u64)| (self.demands.resources.number(name), *amount);
+        let mut capacities: Vec<(u32, u64)> = entry.res.iter().map(amount).collect();
+        capacities.sort_unstable();
+        Ability { kinds, queues, tags, capacities, size: size_of_limit(limit) }
     }
 
     /// Whether workers of an ability are able to do a class.
@@ -199,10 +203,12 @@ impl Core {
                 class.pools.insert(at, number);
             }
             let (queue, listed, keyed) = (class.queue, class.listed, class.keyed);
-            let waits = class.waiting > 0;
+            let (waits, bulky) = (class.waiting > 0, class.amounts.is_some());
             let pass = self.queues.queue(queue).pass;
             let pool = self.workers.pools.at_mut(number);
-            if let Some((key, id)) = listed {
+            if bulky && listed.is_some() {
+                pool.bulky.insert(number_of_class);
+            } else if let Some((key, id)) = listed {
                 pool.list(queue, pass, (key, id, number_of_class));
             }
             if keyed && waits {
@@ -212,6 +218,7 @@ impl Core {
                 self.repooled.insert(number_of_class);
             }
         }
+        able.iter().for_each(|class| self.make_room(*class));
         self.workers.pools.at_mut(number).classes = able;
     }
 
@@ -223,7 +230,7 @@ impl Core {
         self.member_changed(name);
         let pool = self.workers.pools.at_mut(number);
         pool.members.remove(place);
-        pool.free.set(place, Weight::ZERO);
+        pool.hide(place);
         if pool.members.len() > 0 {
             return;
         }
@@ -272,6 +279,7 @@ impl Core {
     fn end_session(&mut self, worker: u32, loss: Loss, fx: &mut Effects) {
         self.stop_feeding(worker, fx);
         self.drop_breaker(worker);
+        self.give_up_saving(worker);
         let session = self.workers.sessions.at_mut(worker);
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();

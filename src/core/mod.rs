@@ -4,7 +4,7 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`], [`members`],
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`] with their [`stock`], [`members`],
 //! [`holds`], [`turns`], [`after`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
@@ -46,6 +46,7 @@ mod queues;
 mod release;
 mod restore;
 mod slots;
+mod stock;
 mod submit;
 mod tasks;
 mod timers;
@@ -161,6 +162,8 @@ pub struct Core {
     released: BTreeSet<u32>,
     /// Classes with lines to be sorted anew, a slice a turn.
     unsorted: BTreeSet<u32>,
+    /// Classes for which a session is saved.
+    saved: BTreeSet<u32>,
     /// Classes with a line of a worker, by the worker's name.
     owned: BTreeMap<u32, BTreeSet<u32>>,
     /// Released tasks that wait for others than those who released them, by class.
@@ -205,6 +208,7 @@ impl Core {
             returning: Vec::new(),
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
+            saved: BTreeSet::new(),
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
             holds: Holds::default(),
@@ -247,6 +251,7 @@ impl Core {
         self.tell_dependents(fx);
         self.sort_slice(fx);
         self.serve_opened(fx);
+        self.step_all_saved(fx);
         self.arm_figures();
         fx.batch.last = self.last;
         fx.batch.wall_ms = now.wall_ms;

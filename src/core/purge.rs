@@ -57,6 +57,7 @@ impl Core {
         }
         fx.write(Write::Drop { id });
         self.tasks.remove(slot);
+        self.queues.class_mut(class).tasks -= 1;
         *self.queues.queue_of(class).counts.of(state) -= 1;
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
+use crate::core::stock::Amounts;
 use crate::core::turns::Turns;
 use crate::message::Policy;
 use crate::task::{State, TaskId};
@@ -84,6 +85,10 @@ pub(super) struct Class {
     /// Those of its parts.
     pub(super) queue: u32,
     pub(super) kind: u32,
+    /// What its tasks take up of the stock of a session.
+    pub(super) amounts: Option<Amounts>,
+    /// Tasks in the table.
+    pub(super) tasks: usize,
     pub(super) keyed: bool,
     /// Pools whose workers are able, ascending.
     pub(super) pools: Vec<u32>,
@@ -102,6 +107,11 @@ pub(super) struct Class {
     /// Lines whose tasks are to be put where they belong now, in slices; by their first places, so
     /// that what came first is put first.
     pub(super) unsorted: BTreeMap<Place, Line>,
+    /// With amounts: when it is looked whether its head has waited too long, in monotonic
+    /// microseconds; the session that is saved for it; when one was last.
+    pub(super) starved_timer: Option<u64>,
+    pub(super) saved: Option<u32>,
+    pub(super) saved_us: u64,
     /// Keyed: the members that own its tasks.
     pub(super) members: Option<u32>,
 }
@@ -183,13 +193,20 @@ impl Queues {
         self.by_parts.get(&parts).copied()
     }
 
-    pub(super) fn insert_class(&mut self, parts: Parts, pools: Vec<u32>) -> u32 {
+    pub(super) fn insert_class(
+        &mut self,
+        parts: Parts,
+        amounts: Option<Amounts>,
+        pools: Vec<u32>,
+    ) -> u32 {
         let Parts { queue, kind, .. } = parts;
         let keyed = self.queue(queue).policy.route.is_keyed();
         let number = self.classes.insert(Class {
             parts,
             queue,
             kind,
+            amounts,
+            tasks: 0,
             keyed,
             pools,
             waiting: 0,
@@ -199,6 +216,9 @@ impl Queues {
             spill: VecDeque::new(),
             spill_timer: None,
             unsorted: BTreeMap::new(),
+            starved_timer: None,
+            saved: None,
+            saved_us: 0,
             members: None,
         });
         self.by_parts.insert(parts, number);
@@ -233,15 +253,17 @@ impl Queues {
         self.classes.len()
     }
 
-    /// Forgets a queue and its classes; the classes' numbers.
-    pub(super) fn remove(&mut self, number: u32) -> Vec<u32> {
-        let Some(queue) = self.queues.remove(number) else { return Vec::new() };
-        self.by_name.remove(&queue.name);
-        for &class in &queue.classes {
-            if let Some(gone) = self.classes.remove(class) {
-                self.by_parts.remove(&gone.parts);
-            }
+    /// Forgets a class.
+    pub(super) fn remove_class(&mut self, number: u32) {
+        let Some(gone) = self.classes.remove(number) else { return };
+        self.by_parts.remove(&gone.parts);
+        self.queue_mut(gone.queue).classes.retain(|class| *class != number);
+    }
+
+    /// Forgets a queue without classes.
+    pub(super) fn remove(&mut self, number: u32) {
+        if let Some(queue) = self.queues.remove(number) {
+            self.by_name.remove(&queue.name);
         }
-        queue.classes
     }
 }

@@ -28,7 +28,8 @@ impl Core {
         if id.shard() != self.settings.shard {
             return Err(format!("task {id} is of shard {}", id.shard()));
         }
-        let class = self.class_of(submit).ok_or("too many queues, kinds or sets of needs")?;
+        let class =
+            self.class_of(submit).ok_or("too many queues, kinds, or sets of needs or amounts")?;
         let mut task = Task::new(id, class, submit, self.now);
         // Nobody is connected yet, so nobody watches; what the frame says of that was for then.
         if let Some(line) = line {
@@ -42,6 +43,7 @@ impl Core {
             self.holds.set(name, Hold { id, until_ms: None });
         }
         self.last = self.last.max(id);
+        self.queues.class_mut(class).tasks += 1;
         self.tasks.insert(task);
         Ok(())
     }
@@ -207,6 +209,7 @@ impl Core {
                 leases.push(slot);
                 self.tasks.at(slot).phase = Phase::Leased { since_us, worker, place };
                 self.count_run(slot);
+                self.hold_amounts(slot, worker);
                 self.arm_limit(slot);
                 self.workers.refresh(worker);
                 if self.tasks.at(slot).is_isolated() && self.isolation.current.is_none() {

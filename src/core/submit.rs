@@ -40,7 +40,11 @@ impl Core {
             return;
         }
         let Some(class) = self.class_of(submit) else {
-            return fx.refuse_busy(peer, 60_000, "too many queues, kinds or sets of needs");
+            return fx.refuse_busy(
+                peer,
+                60_000,
+                "too many queues, kinds, or sets of needs or amounts",
+            );
         };
         let queue = self.queues.class(class).queue;
         if let Some(unique) = submit.unique_value() {
@@ -65,6 +69,7 @@ impl Core {
         self.queues.queue_of(class).used_us = self.now.mono_us;
         self.event(fx, "submitted", id, 0, class, None, &[]);
         let comes_after = task.after;
+        self.queues.class_mut(class).tasks += 1;
         let slot = self.tasks.insert(task);
         let doomed = comes_after && self.come_after(slot);
         self.begin(slot, fx);
@@ -149,10 +154,12 @@ impl Core {
         let pools = self.workers.pools.iter();
         let able = pools.filter(|(_, pool)| self.covers(&pool.ability, &parts));
         let pools: Vec<u32> = able.map(|(number, _)| number).collect();
-        let class = self.queues.insert_class(parts, pools.clone());
+        let amounts = self.demands.amounts(parts.demand);
+        let class = self.queues.insert_class(parts, amounts, pools.clone());
         for pool in pools {
             self.workers.pools.at_mut(pool).classes.push(class);
         }
+        self.make_room(class);
         self.choose_members(class);
         class
     }

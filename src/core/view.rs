@@ -81,6 +81,10 @@ impl Core {
             (Some(_), false) if worker.breaker.is_tripped() => "tripped",
             (Some(_), false) => "here",
         };
+        let held = worker.stock.held.iter();
+        let held = held.map(|(name, amount)| (self.demands.resources.name(*name), *amount));
+        let held: Vec<_> = held.collect();
+        let held = held.iter().map(|(name, amount)| (&**name, *amount));
         json!({
             "name": name,
             "session": worker.session.to_string(),
@@ -95,6 +99,9 @@ impl Core {
             "kinds": entry.kinds,
             "queues": entry.queues,
             "tags": entry.tags,
+            "res": amounts_value(entry.res.iter().map(|(name, amount)| (name.as_str(), *amount))),
+            "held": amounts_value(held),
+            "saved": worker.saved_for.is_some(),
             "heartbeat_ms": entry.heartbeat_ms,
             "since_ms": entry.since_ms,
         })
@@ -220,6 +227,10 @@ impl Core {
             Some((kind, self.now.mono_us.saturating_sub(since_us)))
         })
     }
+}
+
+fn amounts_value<'a>(amounts: impl Iterator<Item = (&'a str, u64)>) -> Value {
+    Value::Object(amounts.map(|(name, amount)| (name.to_owned(), json!(amount))).collect())
 }
 
 fn counts_value(counts: &Counts) -> Value {

@@ -10,7 +10,9 @@ use crate::core::breaker::Breaker;
 use crate::core::demand::Demand;
 use crate::core::entry::Entry;
 use crate::core::event::Peer;
+use crate::core::queues::Class;
 use crate::core::slots::Slots;
+use crate::core::stock::{Amounts, Room, Stock, amount_of};
 use crate::cost::Pair;
 use crate::route::{Weight, Weighted};
 use crate::task::{Attempt, SessionId, TaskId};
@@ -49,6 +51,10 @@ pub(super) struct Worker {
     pub(super) superseded: bool,
     /// Held up because it fails everything.
     pub(super) breaker: Breaker,
+    /// What it has, and what of it is taken up.
+    pub(super) stock: Stock,
+    /// The class for whose head it gets nothing else.
+    pub(super) saved_for: Option<u32>,
     /// Emptied for a suspected task.
     pub(super) reserved: Option<TaskId>,
     /// Monotonic microseconds until which the session is kept without a connection.
@@ -73,6 +79,8 @@ pub(super) struct Unanswered {
     pub(super) key: Option<Box<str>>,
     /// It keeps the turn of its key.
     pub(super) serial: bool,
+    /// What it takes up.
+    pub(super) amounts: Option<Amounts>,
 }
 
 impl Worker {
@@ -90,6 +98,8 @@ impl Worker {
             draining: false,
             superseded: false,
             breaker: Breaker::default(),
+            stock: Stock::default(),
+            saved_for: None,
             reserved: None,
             grace_until_us: 0,
             restored: false,
@@ -109,8 +119,13 @@ impl Worker {
         self.unanswered.range((id, 0)..=(id, Attempt::MAX)).next().is_some()
     }
 
-    /// Whether it can be given a task now.
+    /// Whether it can be given a task now, if that takes up no more than is there.
     pub(super) fn is_free(&self) -> bool {
+        self.saved_for.is_none() && self.has_room()
+    }
+
+    /// As [`Worker::is_free`], but for what it is saved for.
+    pub(super) fn has_room(&self) -> bool {
         let busy = self.busy();
         let takes = self.takes_work() && self.reserved.is_none() && self.breaker.lets_pass(busy);
         takes && busy < self.entry.slots as usize
@@ -136,6 +151,8 @@ pub(super) struct Ability {
     pub(super) queues: Option<Vec<u32>>,
     /// Numbers of tags, ascending.
     pub(super) tags: Vec<u32>,
+    /// What they have, by its number, ascending.
+    pub(super) capacities: Vec<(u32, u64)>,
     /// The power of two of the largest payload.
     pub(super) size: u8,
 }
@@ -148,6 +165,8 @@ impl Ability {
             list.as_ref().is_none_or(|list| list.binary_search(&number).is_ok())
         };
         let tagged = demand.tags.iter().all(|tag| self.tags.binary_search(tag).is_ok());
+        let enough = |(name, amount): &(u32, u64)| *amount <= amount_of(&self.capacities, *name);
+        let tagged = tagged && demand.amounts.iter().all(enough);
         size <= self.size && tagged && has(&self.kinds, kind) && has(&self.queues, queue)
     }
 }
@@ -168,6 +187,10 @@ pub(super) struct Pool {
     pub(super) passes: BTreeSet<(u64, u32)>,
     /// Keyed classes with waiting tasks.
     pub(super) keyed: BTreeSet<u32>,
+    /// Unkeyed classes with amounts whose heads are listed; they are few, so each is looked at.
+    pub(super) bulky: BTreeSet<u32>,
+    /// Who has room, by the demand of classes with amounts.
+    pub(super) rooms: BTreeMap<u32, Room>,
 }
 
 /// Connections, workers' sessions and pools.
@@ -267,6 +290,8 @@ impl Workers {
             heads: BTreeMap::new(),
             passes: BTreeSet::new(),
             keyed: BTreeSet::new(),
+            bulky: BTreeSet::new(),
+            rooms: BTreeMap::new(),
         });
         self.by_ability.insert(ability, pool);
         (pool, true)
@@ -288,6 +313,13 @@ impl Workers {
         {
             pool.free.set(place, weight);
         }
+        let rooms = self.pools.get_mut(pool).into_iter().flat_map(|pool| pool.rooms.values_mut());
+        for room in rooms {
+            let weight = if worker.stock.fits(&room.amounts) { weight } else { Weight::ZERO };
+            if room.free.weight(place) != weight {
+                room.free.set(place, weight);
+            }
+        }
     }
 
     /// Tells the pool that the worker has no room, for as long as nobody refreshes it.
@@ -295,7 +327,7 @@ impl Workers {
         if let Some((pool, place)) = self.sessions.get(number).and_then(|worker| worker.pool)
             && let Some(pool) = self.pools.get_mut(pool)
         {
-            pool.free.set(place, Weight::ZERO);
+            pool.hide(place);
         }
     }
 
@@ -315,6 +347,29 @@ impl Workers {
 pub(super) type Head = (u64, TaskId, u32);
 
 impl Pool {
+    /// Has nobody in a place be free.
+    pub(super) fn hide(&mut self, place: u32) {
+        self.free.set(place, Weight::ZERO);
+        self.rooms.values_mut().for_each(|room| room.free.set(place, Weight::ZERO));
+    }
+
+    /// The weights of those that have room for tasks of a class, by place.
+    pub(super) fn free_for(&self, class: &Class) -> &Weighted {
+        match self.rooms.get(&class.parts.demand) {
+            Some(room) => &room.free,
+            None => &self.free,
+        }
+    }
+
+    /// Lists a class with amounts, or no longer.
+    pub(super) fn list_bulky(&mut self, class: u32, waits: bool) {
+        if waits {
+            self.bulky.insert(class);
+        } else {
+            self.bulky.remove(&class);
+        }
+    }
+
     pub(super) fn list(&mut self, queue: u32, pass: u64, head: Head) {
         let heads = &mut self.heads.entry(queue).or_insert_with(|| {
             self.passes.insert((pass, queue));

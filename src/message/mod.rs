@@ -2,8 +2,10 @@
 //!
 //! - [`request`]: peer to scheduler.
 //! - [`reply`]: scheduler to peer, asked for or not.
+//! - [`amounts`]: what workers have and tasks take up.
 //! - [`code`]: the closed list of error codes.
 
+pub mod amounts;
 pub mod code;
 pub mod policy;
 pub mod reply;

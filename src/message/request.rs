@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::frame::{Frame, canonical};
+use crate::message::amounts::read_amounts;
 use crate::route::Weight;
 use crate::task::{Attempt, SessionId, State, TaskId};
 
@@ -74,6 +75,8 @@ pub struct Hello {
     pub queues: Option<Vec<String>>,
     /// Its tags, against the needs of tasks.
     pub tags: Vec<String>,
+    /// What it has, with how much, against the amounts of tasks.
+    pub res: Vec<(String, u64)>,
     /// Announced period of life signs in milliseconds, 1000 to 60000; `None`: alive while connected.
     pub heartbeat_ms: Option<u64>,
     /// What an hour of its time costs, for the spend statistics; 0 by default.
@@ -185,6 +188,8 @@ pub struct Submit {
     pub serial: bool,
     /// The tags that its worker must have: names separated by commas.
     pub needs: Option<Slice>,
+    /// What it takes up while it runs: `cpu:4,mem:8000`.
+    pub res: Option<Slice>,
     /// When it may start.
     pub start: Start,
     /// Milliseconds from submission after which it is cancelled if it never was leased since.
@@ -291,6 +296,11 @@ impl Submit {
     /// The tags that its worker must have, in the order given.
     pub fn needs(&self) -> impl Iterator<Item = &str> {
         self.needs.into_iter().flat_map(|needs| self.text(needs).split(','))
+    }
+
+    /// What it takes up while it runs, in the order given.
+    pub fn amounts(&self) -> Vec<(&str, u64)> {
+        self.res.and_then(|res| read_amounts(self.text(res))).unwrap_or_default()
     }
 
     /// The tasks that it comes after, in the order given.

@@ -6,6 +6,7 @@
 use bytes::BufMut;
 
 use crate::frame::{HEADER_MAX, Writer};
+use crate::message::amounts::{read_amounts, spell_amounts};
 use crate::message::{Code, Fail, Hello, Purge, Refusal, Request, Retry, Role, Submit, TaskFilter};
 use crate::protocol::TEXT_MAX;
 use crate::task::{Attempt, TaskId, is_name};
@@ -158,6 +159,9 @@ pub fn put_hello(
         if !hello.tags.is_empty() {
             line = line.option("tags", &hello.tags.join(","));
         }
+        if !hello.res.is_empty() {
+            line = line.option("res", &spell_amounts(&hello.res));
+        }
         if hello.price > 0.0 {
             line = line.option("price", &price(hello.price));
         }
@@ -190,6 +194,7 @@ fn check_hello(hello: &Hello) -> Result<(), Refusal> {
             check_name("entry of a list", name)?;
         }
     }
+    check_amounts(&hello.res)?;
     if !hello.host.is_empty() {
         check_text("host", &hello.host)?;
     }
@@ -204,6 +209,14 @@ fn list(names: Option<&[String]>) -> String {
 fn price(price: f64) -> String {
     let text = format!("{price:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+pub(super) fn check_amounts<N: AsRef<str>>(amounts: &[(N, u64)]) -> Result<(), Refusal> {
+    let fits = amounts.is_empty() || read_amounts(&spell_amounts(amounts)).is_some();
+    fits.then_some(()).ok_or_else(|| {
+        let rule = "res has 1 to 8 names, each once, with amounts from 1 to 10^12";
+        Refusal::new(Code::BadValue, rule)
+    })
 }
 
 pub(super) fn check_name(what: &str, name: &str) -> Result<(), Refusal> {

@@ -3,8 +3,9 @@
 use bytes::BufMut;
 
 use crate::frame::{Decimal, HEADER_MAX, Writer};
+use crate::message::amounts::spell_amounts;
 use crate::message::{AfterFailure, Code, Refusal, Start};
-use crate::protocol::ask::{check_name, check_text};
+use crate::protocol::ask::{check_amounts, check_name, check_text};
 use crate::task::TaskId;
 
 /// A task to be submitted. What is `None` is left to the scheduler's defaults; see protocol.md.
@@ -24,6 +25,8 @@ pub struct Submission<'a> {
     pub serial: bool,
     /// The tags that its worker must have.
     pub needs: Vec<&'a str>,
+    /// What it takes up while it runs.
+    pub res: Vec<(&'a str, u64)>,
     /// When it may start.
     pub start: Start,
     /// Milliseconds from submission after which it is cancelled unless it was leased.
@@ -78,6 +81,7 @@ impl<'a> Submission<'a> {
             after_failure: None,
             serial: false,
             needs: Vec::new(),
+            res: Vec::new(),
             start: Start::Now,
             expires_ms: None,
             timeout_ms: None,
@@ -108,10 +112,11 @@ impl<'a> Submission<'a> {
         check_name("kind", self.kind)?;
         self.queue.map_or(Ok(()), |queue| check_name("queue", queue))?;
         self.needs.iter().try_for_each(|tag| check_name("tag", tag))?;
+        check_amounts(&self.res)?;
         for (name, text) in self.texts() {
             text.map_or(Ok(()), |text| check_text(name, text))?;
         }
-        if self.needs.is_empty() && self.after.is_empty() {
+        if self.needs.is_empty() && self.res.is_empty() && self.after.is_empty() {
             // Without a list, the longest of everything fits.
             self.write(out);
             return Ok(());
@@ -140,6 +145,9 @@ impl<'a> Submission<'a> {
         }
         if self.serial {
             line = line.option("serial", "yes");
+        }
+        if !self.res.is_empty() {
+            line = line.option("res", &spell_amounts(&self.res));
         }
         if !self.needs.is_empty() {
             line = line.option("needs", &self.needs.join(","));

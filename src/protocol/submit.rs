@@ -46,6 +46,7 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
         after_failure: AfterFailure::default(),
         serial: false,
         needs: None,
+        res: None,
         start: Start::Now,
         expires_ms: None,
         timeout_ms: None,
@@ -182,6 +183,10 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
         b"serial" => {
             given.once(19, item)?;
             submit.serial = item.yes_or_no("serial")?;
+        }
+        b"res" => {
+            given.once(22, item)?;
+            submit.res = Some(item.amounts_slice("res")?);
         }
         b"needs" => {
             given.once(18, item)?;

@@ -1,6 +1,7 @@
 //! The words of a request's header, taken one after another and checked as they are taken.
 
 use crate::frame::{Decimal, decode, number};
+use crate::message::amounts::{AMOUNTS_MAX, read_amounts};
 use crate::message::{Code, Refusal, Slice};
 use crate::protocol::TEXT_MAX;
 use crate::task::{Attempt, TaskId, is_name};
@@ -134,6 +135,16 @@ impl<'a> Item<'a> {
     pub(super) fn names_slice(self, what: &str, most: usize) -> Result<Slice, Refusal> {
         self.list_slice(most, is_name).ok_or_else(|| {
             bad(format!("{what} is a list of 1 to {most} names, separated by commas"))
+        })
+    }
+
+    /// The place of a list of amounts in the header.
+    pub(super) fn amounts_slice(self, what: &str) -> Result<Slice, Refusal> {
+        let read = self.text().and_then(read_amounts);
+        read.map(|_| self.slice()).ok_or_else(|| {
+            bad(format!(
+                "{what} is a list of 1 to {AMOUNTS_MAX} amounts such as cpu:4, up to 10^12"
+            ))
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ganger::frame::{Frame, HEADER_MAX};
-use ganger::message::{Code, Severity};
+use ganger::message::{Code, Severity, amounts};
 use ganger::protocol::hello::{HEARTBEAT_MS, LIST_MAX, PRICE_MAX};
 use ganger::protocol::{Answer, Parsed, codec, greet, parse, parse_request, read_frame, submit};
 
@@ -55,6 +55,8 @@ fn the_numbers_of_the_page_are_those_of_the_code() {
         submit::KEEP_MAX_MS,
         submit::ATTEMPTS_MAX,
         submit::NEEDS_MAX as u64,
+        amounts::AMOUNT_MAX,
+        amounts::AMOUNTS_MAX as u64,
         submit::AFTER_MAX as u64,
         submit::at_max_ms(),
         HEARTBEAT_MS.0,
@@ -82,6 +84,7 @@ fn the_options_of_the_page_are_those_of_the_code() {
             "queue" | "key" | "unique" | "trace" => "x",
             "watch" | "serial" => "yes",
             "after" => "06fq2v8k3n1zg",
+            "res" => "cpu:1",
             "after-failure" => "run",
             _ => "1",
         };
@@ -96,7 +99,8 @@ fn the_options_of_the_page_are_those_of_the_code() {
         assert!(matches!(parsed, Parsed::Request(_)), "{option}: {parsed:?}");
     }
     let page = section("## 5 The greeting");
-    for option in ["name", "slots", "weight", "heartbeat", "price", "max-payload", "session", "pid"]
+    for option in
+        ["name", "slots", "weight", "heartbeat", "price", "max-payload", "session", "pid", "res"]
     {
         assert!(first_cells(page).contains(&option), "{option}");
         // A known option is checked; an unknown one would be passed over.

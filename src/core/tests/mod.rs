@@ -4,6 +4,7 @@
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
+//! - `stock`: tasks that take up amounts.
 //! - `times`: backoff.
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
 
@@ -11,6 +12,7 @@ mod after;
 mod lines;
 mod routes;
 mod shares;
+mod stock;
 mod times;
 mod weight;
 

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::wanted::{id, name, payload, text, wanted};
+use super::wanted::{amounts, id, name, payload, text, wanted};
 use super::{read_all, read_pieces};
 use crate::frame::{Frame, Word, Writer, decode, put_number};
 use crate::message::{
@@ -93,6 +93,7 @@ fn hello() -> impl Strategy<Value = Hello> {
         list(),
         list().prop_map(Option::unwrap_or_default),
         (0..=1_000_000_000_u32).prop_map(|micros| f64::from(micros) / 1e6),
+        amounts(),
     );
     let of_all = (
         name(),
@@ -105,9 +106,9 @@ fn hello() -> impl Strategy<Value = Hello> {
     );
     let role = prop::sample::select(vec![Role::Worker, Role::Client, Role::Operator]);
     (role, of_worker, of_all).prop_map(|(role, of_worker, of_all)| {
-        let (slots, weight, kinds, queues, tags, price) = match role {
+        let (slots, weight, kinds, queues, tags, price, res) = match role {
             Role::Worker => of_worker,
-            _ => (1, 1000, None, None, vec![], 0.0),
+            _ => (1, 1000, None, None, vec![], 0.0, vec![]),
         };
         let (name, host, pid, heartbeat_ms, payload_max, session, token) = of_all;
         let weight = Weight::from_thousandths(weight).unwrap();
@@ -121,6 +122,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             kinds,
             queues,
             tags,
+            res,
             heartbeat_ms,
             price,
             payload_max,

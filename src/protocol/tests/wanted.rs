@@ -37,6 +37,13 @@ fn start() -> impl Strategy<Value = Start> {
     ]
 }
 
+/// What a worker has or a task takes up.
+pub(super) fn amounts() -> impl Strategy<Value = Vec<(String, u64)>> {
+    let amounts =
+        prop::collection::btree_map("[a-z0-9._/-]{1,40}", 1..=1_000_000_000_000_u64, 0..=8);
+    amounts.prop_map(|amounts| amounts.into_iter().collect())
+}
+
 /// What a submission can be, owned.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
@@ -46,6 +53,7 @@ pub(super) struct Wanted {
     pub(super) after_failure: Option<AfterFailure>,
     pub(super) serial: bool,
     pub(super) needs: Vec<String>,
+    pub(super) res: Vec<(String, u64)>,
     pub(super) start: Start,
     pub(super) numbers: [Option<u64>; 5],
     pub(super) attempts: Option<Attempts>,
@@ -63,6 +71,7 @@ impl Wanted {
             after: &self.after,
             after_failure: self.after_failure.filter(|_| !self.after.is_empty()),
             serial: self.serial && key.is_some(),
+            res: self.res.iter().map(|(name, amount)| (name.as_str(), *amount)).collect(),
             needs: self.needs.iter().map(String::as_str).collect(),
             start: self.start,
             expires_ms,
@@ -97,12 +106,12 @@ pub(super) fn wanted() -> impl Strategy<Value = Wanted> {
     let needs = vec("[A-Za-z0-9._/-]{1,40}", 0..=16);
     let failures = vec![AfterFailure::Wait, AfterFailure::Cancel, AfterFailure::Run];
     let after = (vec(id(), 0..=100), option::of(prop::sample::select(failures)));
-    let lists = (after, any::<bool>(), needs);
+    let lists = (after, any::<bool>(), needs, amounts());
     (name(), texts, lists, start(), numbers, attempts, any::<bool>(), payload()).prop_map(
         |(
             kind,
             texts,
-            ((after, after_failure), serial, needs),
+            ((after, after_failure), serial, needs, res),
             start,
             numbers,
             attempts,
@@ -115,6 +124,7 @@ pub(super) fn wanted() -> impl Strategy<Value = Wanted> {
             after_failure,
             serial,
             needs,
+            res,
             start,
             numbers: numbers.into(),
             attempts,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::Peer;
 use crate::support::program::{Running, Serve, eventually, say, say_to};
@@ -265,6 +265,26 @@ fn serial_tasks_of_a_key_are_given_out_one_by_one() {
     assert_eq!(blocked["tasks"][0]["id"], id(&second));
     serve.say(["submit", "k", "--serial"]).with(2);
     serve.say(["submit", "k", "--serial", "--key", "x", "--priority", "1"]).with(2);
+}
+
+#[test]
+fn a_task_starts_where_there_is_room_for_it() {
+    let serve = Serve::start();
+    let submit = |amounts: &str| serve.say(["submit", "k", "x", "--res", amounts]);
+    submit("cpu:5").with(0);
+    let _worker = serve.work(&["--res", "cpu:4,mem:100", "--slots", "9"], "cat", Path::new(HERE));
+    let ended = serve.say(["submit", "k", "x", "--res", "cpu:4,mem:100", "--wait"]).with(0);
+    assert_eq!(ended.out, "x");
+    let workers = serve.say(["workers", "--json"]).with(0).json();
+    assert_eq!(
+        (&workers["workers"][0]["res"]["mem"], &workers["workers"][0]["held"]),
+        (&100.into(), &json!({}))
+    );
+    let queues = serve.say(["queues", "--json"]).with(0).json();
+    assert_eq!(queues["queues"][0]["unroutable"], true);
+    submit("cpu:0").with(2).tells("as in cpu:4");
+    submit("cpu:1,cpu:1").with(4).tells("each once");
+    serve.say(["work", "--kinds", "k", "--res", "cpu", "--", "cat"]).with(2).tells("as in cpu:4");
 }
 
 #[test]

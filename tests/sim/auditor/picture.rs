@@ -42,6 +42,7 @@ fn hello() -> Box<Hello> {
         kinds: None,
         queues: None,
         tags: Vec::new(),
+        res: Vec::new(),
         heartbeat_ms: None,
         price: 0.0,
         payload_max: None,

@@ -94,6 +94,7 @@ impl Client {
             kinds: None,
             queues: None,
             tags: Vec::new(),
+            res: Vec::new(),
             heartbeat_ms: None,
             price: 0.0,
             payload_max: None,
