@@ -156,6 +156,10 @@ pub struct Core {
     repooled: BTreeSet<u32>,
     /// Queues that may have opened in this turn.
     opened: BTreeSet<u32>,
+    /// How many tasks were set aside in this turn.
+    put_aside: usize,
+    /// Classes at whose line the look for a task whose key has room was broken off.
+    half_looked: BTreeSet<u32>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
     returning: Vec<Returning>,
     /// Queues with tasks that a changed `key-limit=` has released, to come back a slice a turn.
@@ -205,6 +209,8 @@ impl Core {
             changed_members: BTreeSet::new(),
             repooled: BTreeSet::new(),
             opened: BTreeSet::new(),
+            put_aside: 0,
+            half_looked: BTreeSet::new(),
             returning: Vec::new(),
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
@@ -267,6 +273,7 @@ impl Core {
     /// Whether every waiting task is where it belongs.
     fn is_settled(&self) -> bool {
         let returned = self.opened.is_empty() && self.returning.is_empty();
+        let returned = returned && self.half_looked.is_empty();
         returned
             && self.released.is_empty()
             && self.unsorted.is_empty()

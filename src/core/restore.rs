@@ -123,6 +123,8 @@ impl Core {
                 policy.set(name, value).map_err(|refusal| refusal.text)?;
             }
         }
+        // A run may have begun just before the start.
+        self.queues.queue_mut(queue).runs.last_us = self.now.mono_us;
         self.set_policy(queue, policy);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::Peer;
-use crate::support::program::{Running, Serve, eventually, say, say_to};
+use crate::support::program::{Running, Serve, eventually, ganger, say, say_to};
 
 const HERE: &str = ".";
 
@@ -310,6 +310,19 @@ fn a_task_comes_after_those_that_it_names() {
         .say(["submit", "k", "--after", &first, "--after-failure", "x"])
         .with(2)
         .tells("wait, cancel");
+}
+
+#[test]
+fn policies_are_compared_in_virtual_time() {
+    let simulate = |args: &[&str]| say(&mut ganger([&["simulate", "-n", "300"], args].concat()));
+    let played = simulate(&["--order", "sjf", "--route", "hash", "--json"]).with(0).json();
+    assert_eq!(played["rows"].as_array().map(Vec::len), Some(1));
+    assert!(played["rows"][0]["steady"]["with_owner"].as_f64().unwrap() > 0.8, "{played}");
+    let table = simulate(&["--order", "fcfs"]).with(0).out;
+    assert!(table.starts_with("ORDER") && table.contains("weighted-random"), "{table}");
+    assert_eq!(simulate(&["--order", "fcfs"]).out, table, "the same seed plays the same");
+    simulate(&["--order", "lifo"]).with(2).tells("give one of fcfs, sjf");
+    simulate(&["--load", "1"]).with(2).tells("give a share");
 }
 
 #[test]
