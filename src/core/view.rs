@@ -8,7 +8,7 @@ use crate::core::tasks::{Phase, Task};
 use crate::cost::Figures;
 use crate::frame::Decimal;
 use crate::message::{Route, TaskFilter};
-use crate::task::State;
+use crate::task::{State, TaskId};
 
 /// How many slots of the task table one TASKS looks at, so that no question stalls the scheduler.
 const SCAN: u32 = 20_000;
@@ -39,8 +39,13 @@ impl Core {
         kinds.sort();
         kinds.dedup();
         let able = |class: &u32| !self.queues.class(*class).pools.is_empty();
+        let suspects = |class: u32| {
+            let mut suspects = self.isolation.waiting.range((class, TaskId::default())..);
+            suspects.next().is_some_and(|(its, _)| *its == class)
+        };
         let waiting = |class: &&u32| {
-            self.queues.class(**class).waiting > 0 || self.apart.contains_key(*class)
+            let lines = self.queues.class(**class).waiting > 0 || self.apart.contains_key(*class);
+            lines || suspects(**class)
         };
         let unroutable = queue.classes.iter().filter(waiting).any(|class| !able(class));
         json!({
