@@ -4,8 +4,10 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`] with their [`stock`], [`members`],
-//! [`holds`], [`turns`], [`after`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`] with their
+//! [`stock`] and their [`standing`] in routes, [`members`], [`holds`], [`turns`], [`after`], [`timers`].
+//! Verbs are handlers: [`submit`], [`dispatch`], [`pick`],
+//! [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -41,11 +43,13 @@ mod line;
 mod members;
 mod names;
 mod order;
+mod pick;
 mod purge;
 mod queues;
 mod release;
 mod restore;
 mod slots;
+mod standing;
 mod stock;
 mod submit;
 mod tasks;

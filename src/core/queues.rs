@@ -3,6 +3,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
@@ -64,6 +65,8 @@ pub(super) struct Queue {
     pub(super) runs: Runs,
     /// `serial=yes`: by key.
     pub(super) turns: BTreeMap<Box<str>, Turns>,
+    /// Round robin: the name that was chosen last since the route was set.
+    pub(super) chosen: Option<Arc<str>>,
     /// Monotonic microseconds of its last SUBMIT.
     pub(super) used_us: u64,
 }
@@ -162,6 +165,7 @@ impl Queues {
             pass: 0,
             runs: Runs::default(),
             turns: BTreeMap::new(),
+            chosen: None,
             used_us: now_us,
         });
         self.by_name.insert(name, number);

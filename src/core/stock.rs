@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::dispatch::NOBODY;
+use crate::core::standing::Standing;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
+use crate::core::workers::Worker;
 use crate::core::{Core, Effects};
-use crate::route::Weighted;
+use crate::route::{Weight, Weighted};
 
 /// Amounts by the number of what they are of, ascending.
 pub(super) type Amounts = Arc<[(u32, u64)]>;
@@ -69,6 +71,20 @@ pub(super) struct Room {
     pub(super) amounts: Amounts,
     /// Their weights, by place.
     pub(super) free: Weighted,
+    /// The orders of them that routes ask for.
+    pub(super) standing: Option<Box<Standing>>,
+}
+
+impl Room {
+    /// A worker has room with that weight, or none with weight 0.
+    pub(super) fn set(&mut self, place: u32, worker: &Worker, weight: Weight) {
+        if self.free.weight(place) != weight {
+            self.free.set(place, weight);
+        }
+        if let Some(standing) = &mut self.standing {
+            standing.set(place, worker, weight);
+        }
+    }
 }
 
 impl Core {
@@ -104,11 +120,13 @@ impl Core {
         let Some(amounts) = class.amounts.clone() else { return };
         let (demand, pools) = (class.parts.demand, class.pools.clone());
         for pool in pools {
+            let standing = self.workers.new_standing();
             let pool = self.workers.pools.at_mut(pool);
             if pool.rooms.contains_key(&demand) {
                 continue;
             }
-            pool.rooms.insert(demand, Room { amounts: amounts.clone(), free: Weighted::default() });
+            let (amounts, free) = (amounts.clone(), Weighted::default());
+            pool.rooms.insert(demand, Room { amounts, free, standing });
             let members: Vec<u32> = pool.members.iter().map(|(_, worker)| *worker).collect();
             members.into_iter().for_each(|worker| self.workers.refresh(worker));
         }

@@ -12,6 +12,7 @@ use crate::core::entry::Entry;
 use crate::core::event::Peer;
 use crate::core::queues::Class;
 use crate::core::slots::Slots;
+use crate::core::standing::{Standing, Uses};
 use crate::core::stock::{Amounts, Room, Stock, amount_of};
 use crate::cost::Pair;
 use crate::route::{Weight, Weighted};
@@ -35,6 +36,8 @@ pub(super) struct Worker {
     pub(super) session: SessionId,
     pub(super) credential: u32,
     pub(super) name: u32,
+    /// The name itself, which is its place in routes.
+    pub(super) title: Arc<str>,
     pub(super) entry: Entry,
     /// The connection; `None` in grace.
     pub(super) peer: Option<Peer>,
@@ -85,7 +88,7 @@ pub(super) struct Unanswered {
 
 impl Worker {
     /// A session without connection, pool and leases.
-    pub(super) fn new(session: SessionId, name: u32, text: &str, entry: Entry) -> Self {
+    pub(super) fn new(session: SessionId, name: u32, title: Arc<str>, entry: Entry) -> Self {
         Self {
             session,
             credential: 0,
@@ -105,7 +108,8 @@ impl Worker {
             restored: false,
             returned_us: 0,
             pairs: Vec::new(),
-            lease_words: format!(" session={session} worker={text}"),
+            lease_words: format!(" session={session} worker={title}"),
+            title,
         }
     }
 
@@ -181,6 +185,8 @@ pub(super) struct Pool {
     pub(super) members: Slots<u32>,
     /// The weights of the free ones, by place.
     pub(super) free: Weighted,
+    /// The free ones in the orders that routes in use ask for.
+    pub(super) standing: Option<Box<Standing>>,
     /// Unkeyed classes with waiting tasks by their heads, per queue; with the queue's listed pass.
     pub(super) heads: BTreeMap<u32, (u64, BTreeSet<Head>)>,
     /// The queues of `heads` by pass.
@@ -203,6 +209,7 @@ pub(super) struct Workers {
     by_name: BTreeMap<u32, u32>,
     pub(super) pools: Slots<Pool>,
     by_ability: BTreeMap<Ability, u32>,
+    pub(super) uses: Uses,
 }
 
 impl Workers {
@@ -282,11 +289,13 @@ impl Workers {
         if let Some(&pool) = self.by_ability.get(&ability) {
             return (pool, false);
         }
+        let standing = self.new_standing();
         let pool = self.pools.insert(Pool {
             ability: ability.clone(),
             classes: Vec::new(),
             members: Slots::default(),
             free: Weighted::default(),
+            standing,
             heads: BTreeMap::new(),
             passes: BTreeSet::new(),
             keyed: BTreeSet::new(),
@@ -308,26 +317,30 @@ impl Workers {
         let Some(worker) = self.sessions.get(number) else { return };
         let Some((pool, place)) = worker.pool else { return };
         let weight = if worker.is_free() { worker.entry.weight } else { Weight::ZERO };
-        if let Some(pool) = self.pools.get_mut(pool)
-            && pool.free.weight(place) != weight
-        {
+        let Some(pool) = self.pools.get_mut(pool) else { return };
+        if pool.free.weight(place) != weight {
             pool.free.set(place, weight);
         }
-        let rooms = self.pools.get_mut(pool).into_iter().flat_map(|pool| pool.rooms.values_mut());
-        for room in rooms {
+        if let Some(standing) = &mut pool.standing {
+            standing.set(place, worker, weight);
+        }
+        for room in pool.rooms.values_mut() {
             let weight = if worker.stock.fits(&room.amounts) { weight } else { Weight::ZERO };
-            if room.free.weight(place) != weight {
-                room.free.set(place, weight);
-            }
+            room.set(place, worker, weight);
         }
     }
 
     /// Tells the pool that the worker has no room, for as long as nobody refreshes it.
     pub(super) fn hide(&mut self, number: u32) {
-        if let Some((pool, place)) = self.sessions.get(number).and_then(|worker| worker.pool)
-            && let Some(pool) = self.pools.get_mut(pool)
-        {
-            pool.hide(place);
+        let Some(worker) = self.sessions.get(number) else { return };
+        let Some((pool, place)) = worker.pool else { return };
+        let Some(pool) = self.pools.get_mut(pool) else { return };
+        pool.free.set(place, Weight::ZERO);
+        if let Some(standing) = &mut pool.standing {
+            standing.set(place, worker, Weight::ZERO);
+        }
+        for room in pool.rooms.values_mut() {
+            room.set(place, worker, Weight::ZERO);
         }
     }
 
@@ -347,10 +360,35 @@ impl Workers {
 pub(super) type Head = (u64, TaskId, u32);
 
 impl Pool {
-    /// Has nobody in a place be free.
-    pub(super) fn hide(&mut self, place: u32) {
+    /// A worker leaves its place to others.
+    pub(super) fn leave(&mut self, place: u32, title: &Arc<str>) {
         self.free.set(place, Weight::ZERO);
         self.rooms.values_mut().for_each(|room| room.free.set(place, Weight::ZERO));
+        for standing in self.standings_mut().flatten() {
+            standing.forget(place, title);
+        }
+    }
+
+    /// The orders of its free workers, and of those that have room for some amounts.
+    pub(super) fn standings_mut(&mut self) -> impl Iterator<Item = &mut Option<Box<Standing>>> {
+        let rooms = self.rooms.values_mut().map(|room| &mut room.standing);
+        std::iter::once(&mut self.standing).chain(rooms)
+    }
+
+    /// The orders of those that have room for what a demand takes up.
+    pub(super) fn standing_for(&self, demand: u32) -> Option<&Standing> {
+        match self.rooms.get(&demand) {
+            Some(room) => room.standing.as_deref(),
+            None => self.standing.as_deref(),
+        }
+    }
+
+    /// As [`Pool::standing_for`], to change them.
+    pub(super) fn standing_for_mut(&mut self, demand: u32) -> Option<&mut Standing> {
+        match self.rooms.get_mut(&demand) {
+            Some(room) => room.standing.as_deref_mut(),
+            None => self.standing.as_deref_mut(),
+        }
     }
 
     /// The weights of those that have room for tasks of a class, by place.

@@ -2,6 +2,7 @@
 //!
 //! - `after`: crowds and chains of dependents.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
+//! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
 //! - `stock`: tasks that take up amounts.
@@ -10,6 +11,7 @@
 
 mod after;
 mod lines;
+mod picks;
 mod routes;
 mod shares;
 mod stock;

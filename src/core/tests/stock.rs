@@ -42,6 +42,18 @@ fn amounts_of_tasks_that_are_gone_make_room_for_others() {
     driver.core.check_idle();
 }
 
+/// Where tasks go, and the routes of those queues.
+const ROUTES: [(&str, &str); 8] = [
+    ("", ""),
+    ("queue=h key=k", "hash"),
+    ("queue=m key=l", "modulo"),
+    ("queue=r", "round-robin"),
+    ("queue=w", "weighted-round-robin"),
+    ("queue=l", "least-loaded"),
+    ("queue=f", "fastest"),
+    ("queue=x", "random"),
+];
+
 #[test]
 fn big_and_small_tasks_all_run_in_the_end() {
     let mut driver = Driver::new(7);
@@ -54,13 +66,15 @@ fn big_and_small_tasks_all_run_in_the_end() {
     let mut runs = Vec::new();
     let mut done = 0;
     for n in 0..700 {
-        let route = ["", "queue=h key=k", "queue=m key=l"][n % 3];
+        let route = ROUTES[n % ROUTES.len()].0;
         let words = ["SUBMIT a", route, wishes[n * 7 % wishes.len()]];
         let words: Vec<&str> = words.into_iter().filter(|words| !words.is_empty()).collect();
         runs.extend(driver.ask(client, &format!("{}\n", words.join(" "))));
         if n == 10 {
-            driver.ask(client, "QUEUE h route=hash spill=500\n");
-            driver.ask(client, "QUEUE m route=modulo\n");
+            for (words, route) in ROUTES.iter().filter(|(words, _)| !words.is_empty()) {
+                let queue = &words["queue=".len().."queue=".len() + 1];
+                driver.ask(client, &format!("QUEUE {queue} route={route}\n"));
+            }
         }
         runs.extend(driver.settle());
         if n % 2 == 0 && !runs.is_empty() {

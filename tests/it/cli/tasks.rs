@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ganger::message::Route;
 use serde_json::{Value, json};
 
 use crate::support::Peer;
@@ -182,6 +183,20 @@ fn refusals_are_exit_code_4() {
     serve.say(["queue", "photos", "route=best"]).with(4).tells("error: bad-value: ");
     serve.say(["drain", "nobody"]).with(4).tells("error: unknown-worker: ");
     serve.say(["queue", "photos", "route"]).with(2).tells("NAME=VALUE");
+}
+
+#[test]
+fn every_route_is_told_of_and_can_be_set() {
+    let serve = Serve::start();
+    let help = serve.say(["queue", "--help"]).with(0).out;
+    let routes = help.split_once("route=").unwrap().1.split_once(',').unwrap().0;
+    let routes: Vec<&str> = routes.split('|').collect();
+    assert_eq!(routes, Route::ALL.map(Route::word));
+    for route in routes {
+        let policy = format!("route={route}");
+        let queue = serve.say(["queue", "q", policy.as_str(), "--json"]).with(0).json();
+        assert_eq!(queue["route"], route);
+    }
 }
 
 #[test]
