@@ -174,8 +174,10 @@ impl Core {
         self.move_count(class, State::Ready, State::Scheduled);
         if isolated {
             self.leave_isolation(class, id, fx);
-        } else if ![APART, ASIDE].contains(&owner) {
-            self.leave_line(class);
+        } else if owner != ASIDE {
+            if owner != APART {
+                self.leave_line(class);
+            }
             self.give_way(slot);
         }
     }
@@ -229,6 +231,9 @@ impl Core {
 
     fn forget_queue(&mut self, number: u32) {
         self.ended.done += self.queues.queue(number).counts.done;
+        for (_, pool) in self.workers.pools.iter_mut() {
+            pool.shares.forget(number);
+        }
         for class in self.queues.queue(number).classes.clone() {
             self.forget_class(class);
         }

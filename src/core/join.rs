@@ -204,12 +204,12 @@ impl Core {
             }
             let (queue, listed, keyed) = (class.queue, class.listed, class.keyed);
             let (waits, bulky) = (class.waiting > 0, class.amounts.is_some());
-            let pass = self.queues.queue(queue).pass;
+            let open = !self.queues.queue(queue).runs.is_shut;
             let pool = self.workers.pools.at_mut(number);
             if bulky && listed.is_some() {
                 pool.bulky.insert(number_of_class);
             } else if let Some((key, id)) = listed {
-                pool.list(queue, pass, (key, id, number_of_class));
+                pool.list(queue, open, (key, id, number_of_class));
             }
             if keyed && waits {
                 pool.keyed.insert(number_of_class);

@@ -60,8 +60,6 @@ pub(super) struct Queue {
     pub(super) configured: bool,
     pub(super) classes: Vec<u32>,
     pub(super) counts: Counts,
-    /// Stride scheduling: how much this queue has had, in turns over weight.
-    pub(super) pass: u64,
     pub(super) runs: Runs,
     /// `serial=yes`: by key.
     pub(super) turns: BTreeMap<Box<str>, Turns>,
@@ -162,7 +160,6 @@ impl Queues {
             configured: false,
             classes: Vec::new(),
             counts: Counts::default(),
-            pass: 0,
             runs: Runs::default(),
             turns: BTreeMap::new(),
             chosen: None,

@@ -190,6 +190,8 @@ impl Core {
         for slot in doomed {
             self.bury(slot, State::Cancelled, "after", fx);
         }
+        let queues: Vec<u32> = self.queues.iter().map(|(number, _)| number).collect();
+        queues.into_iter().for_each(|number| self.open_or_shut(number));
         self.settle(now, fx);
     }
 
