@@ -199,10 +199,9 @@ pub type Attempt = u32;
 ///              +-----------+   due    +-------+ dispatch +--------+  DONE   +------+
 ///   SUBMIT --> | scheduled | -------> | ready | -------> | leased | ------> | done |
 ///      |       +-----------+          +-------+          +--------+         +------+
-///      |             ^                 ^  ^  FAIL, lost, timeout |
-///      +-------------|-----------------+  +-----------+----------+  allowance used up  +------+
-///                    +------- backoff ----------------+-------------------------------> | dead |
-///                                                                                      +------+
+///      |  after=, serial= +---------+   ^  ^   FAIL, lost, timeout |  allowance used up   +------+
+///      +----------------> | blocked | --+  +------- backoff -------+--------------------> | dead |
+///                         +---------+        (as scheduled)                               +------+
 ///   CANCEL before an end, or expires= before a lease: cancelled.
 ///   RETRY of dead or cancelled: ready again.
 /// ```
@@ -210,6 +209,8 @@ pub type Attempt = u32;
 pub enum State {
     /// Not before a time: a delay, or the backoff between two attempts.
     Scheduled,
+    /// Due, and waits for other tasks: for its turn among those of its key.
+    Blocked,
     /// Waits for a worker.
     Ready,
     /// A worker holds it.
@@ -224,13 +225,21 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of a task's life.
-    pub const ALL: [Self; 6] =
-        [Self::Scheduled, Self::Ready, Self::Leased, Self::Done, Self::Dead, Self::Cancelled];
+    pub const ALL: [Self; 7] = [
+        Self::Scheduled,
+        Self::Blocked,
+        Self::Ready,
+        Self::Leased,
+        Self::Done,
+        Self::Dead,
+        Self::Cancelled,
+    ];
 
     /// The word for it on the wire, in records and in reports.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
+            Self::Blocked => "blocked",
             Self::Ready => "ready",
             Self::Leased => "leased",
             Self::Done => "done",

@@ -44,9 +44,9 @@ pub(super) struct Purge {
     /// The queue
     queue: String,
 
-    /// Which: dead and cancelled tasks are forgotten, scheduled and ready ones cancelled
+    /// Which: dead and cancelled tasks are forgotten, the others cancelled
     #[arg(long, default_value = "dead")]
-    #[arg(value_parser = PossibleValuesParser::new(["dead", "cancelled", "scheduled", "ready"]))]
+    #[arg(value_parser = PossibleValuesParser::new(["dead", "cancelled", "scheduled", "blocked", "ready"]))]
     state: String,
 
     #[command(flatten)]

@@ -70,7 +70,7 @@ pub(super) fn state(word: &str) -> Cell {
         Some(State::Done) => Tone::Good,
         Some(State::Leased) => Tone::Busy,
         Some(State::Dead | State::Cancelled) => Tone::Bad,
-        Some(State::Ready | State::Scheduled) | None => Tone::Plain,
+        Some(State::Ready | State::Scheduled | State::Blocked) | None => Tone::Plain,
     };
     Cell(word.to_owned(), tone)
 }

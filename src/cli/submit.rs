@@ -14,8 +14,9 @@ use super::peer::{PeerSettings, block_on};
 use super::submit_lines::submit_lines;
 use super::values::{self, Limit};
 use super::watch::show_end;
-use crate::client::{Client, Submission, Submitted};
+use crate::client::{AfterFailure, Client, Submission, Submitted};
 use crate::frame::Decimal;
+use crate::task::TaskId;
 
 /// Hands in tasks and prints their ids, or with --wait their results.
 #[derive(Debug, Args)]
@@ -52,6 +53,26 @@ struct Options {
     /// What it belongs to: queues can route by it
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
+
+    /// Tasks that must be done before
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    after: Vec<TaskId>,
+
+    /// If one of --after is dead or cancelled: wait for its retry, cancel, or run [default: wait]
+    #[arg(long, value_name = "WHAT", value_parser = after_failure, requires = "after")]
+    after_failure: Option<AfterFailure>,
+
+    /// Run those of its key one after another
+    #[arg(long, requires = "key", conflicts_with = "priority")]
+    serial: bool,
+
+    /// Tags that its worker must have
+    #[arg(long, value_name = "TAGS", value_delimiter = ',')]
+    needs: Vec<String>,
+
+    /// What it takes up of its worker while it runs: cpu:4,mem:8000
+    #[arg(long, value_name = "AMOUNTS", value_delimiter = ',', value_parser = values::amount)]
+    res: Vec<(String, u64)>,
 
     /// Start no sooner than so long after submission
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
@@ -126,6 +147,10 @@ fn attempts(text: &str) -> Result<Attempts, String> {
     }
 }
 
+fn after_failure(text: &str) -> Result<AfterFailure, String> {
+    AfterFailure::parse(text).ok_or_else(|| "give wait, cancel or run".to_owned())
+}
+
 impl Submit {
     pub(super) fn run(self, output: &Output) -> Outcome {
         block_on(async {
@@ -183,6 +208,10 @@ impl Options {
         let some = Submission::new(kind, Bytes::new());
         let some = set(some, self.queue, Submission::queue);
         let some = set(some, self.key, Submission::key);
+        let some = some.after(self.after);
+        let some = set(some, self.after_failure, Submission::after_failure);
+        let some = if self.serial { some.serial() } else { some };
+        let some = some.needs(self.needs).res(self.res);
         let some = set(some, self.delay, Submission::delay);
         let at = self.at.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
         let some = set(some, at, Submission::at);

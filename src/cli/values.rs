@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::message::amounts::owned_amounts;
+
 /// The port that is meant when none is given.
 const PORT: u16 = 7330;
 
@@ -45,6 +47,12 @@ pub(super) struct Limit(pub(super) Option<Duration>);
 /// Reads a duration or `none`.
 pub(super) fn limit(text: &str) -> Result<Limit, String> {
     if text == "none" { Ok(Limit(None)) } else { duration(text).map(Some).map(Limit) }
+}
+
+/// An amount of something: `cpu:4`.
+pub(super) fn amount(text: &str) -> Result<(String, u64), String> {
+    let amount = owned_amounts(text).and_then(|amounts| amounts.into_iter().next());
+    amount.ok_or_else(|| "give a name and a whole number from 1 to 10^12, as in cpu:4".to_owned())
 }
 
 /// Reads a number of bytes: `4096`, `64KiB`, `1MiB`, `2G`. K, M and G are powers of 1024.

@@ -60,10 +60,15 @@ pub(super) struct WorkSettings {
     #[arg(value_delimiter = ',')]
     queues: Vec<String>,
 
-    /// Tags, to be seen in the list of workers
+    /// What the worker has, for tasks that need it
     #[arg(long, value_name = "TAGS", env = "GANGER_TAGS", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     tags: Vec<String>,
+
+    /// What the worker has for tasks that take up amounts of it: cpu:4,mem:8000
+    #[arg(long, value_name = "AMOUNTS", env = "GANGER_RES", hide_env_values = true)]
+    #[arg(value_delimiter = ',', value_parser = values::amount)]
+    res: Vec<(String, u64)>,
 
     /// Name; one that stays the same keeps a worker its keys [default: host and process]
     #[arg(long, value_name = "NAME", env = "GANGER_NAME", hide_env_values = true)]
@@ -193,6 +198,7 @@ impl WorkSettings {
             .weight(self.weight)
             .price(self.price)
             .tags(self.tags)
+            .res(self.res)
             .heartbeat(self.heartbeat);
         let builder = match everything(&self.kinds) {
             true => builder,

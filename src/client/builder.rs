@@ -93,6 +93,7 @@ pub(super) fn hello(role: Role) -> Hello {
         kinds: None,
         queues: None,
         tags: Vec::new(),
+        res: Vec::new(),
         heartbeat_ms: None,
         price: 0.0,
         payload_max: None,

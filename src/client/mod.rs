@@ -44,7 +44,7 @@ pub use submit::Submit;
 pub use task::Task;
 pub use worker::{Stopped, Stopper, Worker, WorkerBuilder};
 
-pub use crate::message::{Code, EventFilter, TaskFilter};
+pub use crate::message::{AfterFailure, Code, EventFilter, TaskFilter};
 pub use crate::protocol::answer::Event;
 pub use crate::route::Weight;
 pub use crate::task::{State, TaskId};

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::error::Error;
 use crate::frame::Decimal;
-use crate::message::{Code, Refusal, Start};
+use crate::message::{AfterFailure, Code, Refusal, Start};
 use crate::protocol::{self, Attempts};
+use crate::task::TaskId;
 
 /// A task to be handed in: what it is, what to work on, and how to treat it.
 ///
@@ -34,6 +35,11 @@ pub struct Submission {
     payload: Bytes,
     queue: Option<Cow<'static, str>>,
     key: Option<Cow<'static, str>>,
+    after: Vec<TaskId>,
+    after_failure: Option<AfterFailure>,
+    serial: bool,
+    needs: Vec<Cow<'static, str>>,
+    res: Vec<(Cow<'static, str>, u64)>,
     unique: Option<Cow<'static, str>>,
     trace: Option<Cow<'static, str>>,
     start: Start,
@@ -58,6 +64,11 @@ impl Submission {
             payload: payload.into(),
             queue: None,
             key: None,
+            after: Vec::new(),
+            after_failure: None,
+            serial: false,
+            needs: Vec::new(),
+            res: Vec::new(),
             unique: None,
             trace: None,
             start: Start::Now,
@@ -91,6 +102,45 @@ impl Submission {
     /// bytes.
     pub fn key(mut self, key: impl Into<Cow<'static, str>>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// What it takes up of its worker while it runs: 1 to 8 names with amounts from 1 to 10¹². Only a
+    /// worker that has so much gets it, and only while so much is free.
+    pub fn res<N: Into<Cow<'static, str>>>(
+        mut self,
+        amounts: impl IntoIterator<Item = (N, u64)>,
+    ) -> Self {
+        self.res = amounts.into_iter().map(|(name, amount)| (name.into(), amount)).collect();
+        self
+    }
+
+    /// Waits until all of these are done: 1 to 250 tasks of the same scheduler. What has ended long ago
+    /// and is no longer kept counts as done.
+    pub fn after(mut self, tasks: impl IntoIterator<Item = TaskId>) -> Self {
+        self.after = tasks.into_iter().collect();
+        self
+    }
+
+    /// What becomes of it if one of those that it comes after is dead or cancelled; by default it
+    /// waits on. Needs [`Submission::after`].
+    pub fn after_failure(mut self, after_failure: AfterFailure) -> Self {
+        self.after_failure = Some(after_failure);
+        self
+    }
+
+    /// Does not run beside others of its key and queue that say so too: they run one after another, in
+    /// the order of their submission. One that fails keeps its turn until it is done or dead. Needs
+    /// [`Submission::key`], and excludes [`Submission::priority`].
+    pub fn serial(mut self) -> Self {
+        self.serial = true;
+        self
+    }
+
+    /// Only a worker that has all of these tags gets it: 1 to 16 names. Without such a worker it
+    /// waits, and its queue shows as unroutable.
+    pub fn needs<T: Into<Cow<'static, str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.needs = tags.into_iter().map(T::into).collect();
         self
     }
 
@@ -209,6 +259,11 @@ impl Submission {
             kind: &self.kind,
             queue: self.queue.as_deref(),
             key: self.key.as_deref(),
+            after: &self.after,
+            after_failure: self.after_failure,
+            serial: self.serial,
+            res: self.res.iter().map(|(name, amount)| (&**name, *amount)).collect(),
+            needs: self.needs.iter().map(|tag| &**tag).collect(),
             start: self.start,
             expires_ms: self.expires_ms,
             timeout_ms: self.timeout_ms,

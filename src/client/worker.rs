@@ -197,6 +197,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// What it has for tasks that take up amounts of it: 1 to 8 names with amounts from 1 to 10¹².
+    pub fn res<N: Into<String>>(mut self, amounts: impl IntoIterator<Item = (N, u64)>) -> Self {
+        let amounts = amounts.into_iter().map(|(name, amount)| (name.into(), amount));
+        self.address.hello.res = amounts.collect();
+        self
+    }
+
     /// What an hour of its time costs, for the scheduler's statistics.
     pub fn price(mut self, price: f64) -> Self {
         self.address.hello.price = price;

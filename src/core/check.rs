@@ -1,6 +1,8 @@
 //! Proves the invariants by deriving every cross-reference anew. For tests and simulations: it walks
 //! everything.
 
+mod constraints;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
@@ -11,8 +13,9 @@ use crate::core::queues::Counts;
 use crate::core::release::Apart;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
-use crate::core::workers::Worker;
+use crate::core::workers::{Pool, Worker};
 use crate::message::Route;
+use crate::route::Pace;
 use crate::task::{State, TaskId};
 
 impl Core {
@@ -26,8 +29,11 @@ impl Core {
         self.check_leases();
         self.check_lines();
         self.check_pools();
+        self.check_stock();
         self.check_standings();
         self.check_holds();
+        self.check_turns();
+        self.check_after();
         self.check_timers();
     }
 
@@ -42,6 +48,7 @@ impl Core {
             return;
         }
         self.check_suspects();
+        self.check_saved();
         self.check_apart();
         for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
@@ -63,7 +70,7 @@ impl Core {
                 let its = !self.queues.class(task.class).keyed || owner == NOBODY;
                 let its = its || owner == worker.name || self.has_spilled(task, lined_us);
                 assert!(
-                    !(able && its && worker.is_free()),
+                    !(able && its && worker.is_free() && self.fits(number, task.class)),
                     "worker {number} is free while task {} waits for it",
                     task.id
                 );
@@ -101,7 +108,11 @@ impl Core {
                 let Some((pool, _)) = worker.pool.filter(|_| worker.is_free()) else { continue };
                 let able = self.queues.class(*class).pools.contains(&pool);
                 let offered = apart.iter().find(|place| apart.offers(place, worker.session));
-                assert!(!able || offered.is_none(), "worker {number} is free for {offered:?}");
+                let fits = self.fits(number, *class);
+                assert!(
+                    !able || !fits || offered.is_none(),
+                    "worker {number} is free for {offered:?}"
+                );
             }
         }
     }
@@ -247,19 +258,36 @@ impl Core {
                     "worker {worker} as its pool has it"
                 );
             }
+            for (demand, room) in &pool.rooms {
+                for (place, worker) in pool.members.iter() {
+                    let session = self.workers.sessions.at(*worker);
+                    let weight = room.free.weight(place).thousandths();
+                    let free = session.is_free() && session.stock.fits(&room.amounts);
+                    assert_eq!(weight > 0, free, "room of worker {worker} for demand {demand}");
+                }
+            }
             let open = |queue: &&u32| self.is_open(**queue);
             let wanted: BTreeSet<u32> = pool.heads.keys().filter(open).copied().collect();
             let waiting: BTreeSet<u32> = pool.shares.waiting().collect();
             assert_eq!(waiting, wanted, "queues that take turns in pool {number}");
             for (class_number, class) in self.queues.classes() {
-                let name = self.queues.queue(class.queue).name;
-                let able = pool.ability.covers(name, class.kind, class.size);
+                let able = self.covers(&pool.ability, &class.parts);
                 assert_eq!(
                     able,
                     class.pools.contains(&number),
                     "pool {number}, class {class_number}"
                 );
                 let heads = pool.heads.get(&class.queue);
+                assert_eq!(
+                    able && class.amounts.is_some() && class.listed.is_some(),
+                    pool.bulky.contains(&class_number),
+                    "class {class_number} with amounts in pool {number}"
+                );
+                if class.amounts.is_some() {
+                    let demand = class.parts.demand;
+                    assert!(!able || pool.rooms.contains_key(&demand), "room for {class_number}");
+                    continue;
+                }
                 let listed = class.listed.is_some_and(|(key, id)| {
                     heads.is_some_and(|heads| heads.contains(&(key, id, class_number)))
                 });
@@ -280,19 +308,27 @@ impl Core {
             assert_eq!(counted, users(route).count(), "queues of {}", route.word());
         }
         for (number, pool) in self.workers.pools.iter() {
-            assert_eq!(pool.standing.is_some(), !wanted.is_empty(), "standing of pool {number}");
-            let Some(standing) = &pool.standing else { continue };
-            assert_eq!(standing.routes(), wanted, "orders of pool {number}");
-            standing.check(pool, &self.workers.sessions);
-            let Some(pace) = &standing.pace else { continue };
-            for (kind, news) in pace.kinds() {
-                let places = (0..pool.members.bound()).filter(|place| !news.contains(place));
-                for place in places {
-                    let worker = pool.members.get(place);
-                    let estimate_us = worker.and_then(|worker| self.estimate_on(*worker, kind));
-                    let stands = pace.stands(kind, place, estimate_us);
-                    assert!(stands, "place {place} of pool {number} for kind {kind}");
-                }
+            let of_all = (pool.standing.as_deref(), &[][..]);
+            let rooms = pool.rooms.values();
+            let rooms = rooms.map(|room| (room.standing.as_deref(), &*room.amounts));
+            for (standing, amounts) in std::iter::once(of_all).chain(rooms) {
+                assert_eq!(standing.is_some(), !wanted.is_empty(), "standing of pool {number}");
+                let Some(standing) = standing else { continue };
+                assert_eq!(standing.routes(), wanted, "orders of pool {number}");
+                standing.check(pool, &self.workers.sessions, amounts);
+                standing.pace.iter().for_each(|pace| self.check_pace(number, pool, pace));
+            }
+        }
+    }
+
+    fn check_pace(&self, number: u32, pool: &Pool, pace: &Pace) {
+        for (kind, news) in pace.kinds() {
+            let places = (0..pool.members.bound()).filter(|place| !news.contains(place));
+            for place in places {
+                let worker = pool.members.get(place);
+                let estimate_us = worker.and_then(|worker| self.estimate_on(*worker, kind));
+                let stands = pace.stands(kind, place, estimate_us);
+                assert!(stands, "place {place} of pool {number} for kind {kind}");
             }
         }
     }
@@ -319,7 +355,8 @@ impl Core {
             if let Some(at_ms) = task.expires_at_ms() {
                 wanted.insert(Reason::Expiry(task.id), at_ms);
             }
-            if let Some(at_ms) = task.forget_at_ms() {
+            if let Some(at_ms) = task.forget_at_ms().filter(|_| !self.after.kept.contains(&task.id))
+            {
                 wanted.insert(Reason::Forget(task.id), at_ms);
             }
             let at_us = task.more.as_ref().map_or(0, |more| more.timer_us);
@@ -341,6 +378,7 @@ impl Core {
             }
         }
         for (number, class) in self.queues.classes() {
+            wanted.extend(class.starved_timer.map(|at_us| (Reason::Starved(number), at_us)));
             wanted.extend(class.spill_timer.map(|at_us| (Reason::Spill(number), at_us)));
         }
         for (number, queue) in self.queues.iter() {

@@ -155,12 +155,17 @@ impl Core {
         if !self.may_take_unique_again(slot) {
             return fx.refuse(peer, Code::Conflict, "its unique value is held by another task");
         }
+        if let Some(parent) = self.failed_parent(slot) {
+            let text = format!("task {parent}, which it comes after, has failed: retry that first");
+            return fx.refuse(peer, Code::Conflict, text);
+        }
         fx.send(peer, Reply::OkTask(id));
         let task = self.tasks.at(slot);
         let (class, from) = (task.class, task.state());
         if let Some(at_ms) = task.forget_at_ms() {
             self.timers.off_wall(at_ms, Reason::Forget(id));
         }
+        self.after.kept.remove(&id);
         task.phase = Phase::DUE;
         (task.used, task.suspected, task.retried) = (0, 0, true);
         task.more().reason = "";
@@ -173,6 +178,7 @@ impl Core {
         self.move_count(class, from, State::Scheduled);
         let attempt = self.tasks.at(slot).attempt;
         self.event(fx, "retried", id, attempt, class, None, &[]);
+        self.come_after(slot);
         self.make_ready(slot, fx);
     }
 

@@ -57,8 +57,12 @@ impl Source {
 pub(super) type Next = (u64, Source, u64, u32, Source);
 
 impl Core {
-    /// A task is ready from now on: it is leased at once if that is possible, else it waits.
+    /// A task is due: unless it waits for others, it is ready from now on, and leased at once if that
+    /// is possible.
     pub(super) fn make_ready(&mut self, slot: u32, fx: &mut Effects) {
+        if self.is_blocked(slot) {
+            return self.block(slot);
+        }
         let now_us = self.now.mono_us;
         let task = self.tasks.at(slot);
         let from = task.state();
@@ -130,6 +134,7 @@ impl Core {
                 }
             }
         }
+        self.watch_for_starving(number);
     }
 
     /// A waiting task leaves its line without a lease. Its place stays behind and is dropped when it
@@ -152,10 +157,15 @@ impl Core {
         if was == head {
             return;
         }
+        let bulky = class.amounts.is_some();
         let queue = class.queue;
         let open = !self.queues.queue(queue).runs.is_shut;
         for pool in &self.queues.class(number).pools {
             let Some(pool) = self.workers.pools.get_mut(*pool) else { continue };
+            if bulky {
+                pool.list_bulky(number, head.is_some());
+                continue;
+            }
             // The new one first: a queue that has but this class stays listed all the while.
             if let Some((key, id)) = head {
                 pool.list(queue, open, (key, id, number));
@@ -199,6 +209,7 @@ impl Core {
             fx.send(peer, Reply::Run { id, attempt, record });
         }
         self.arm_limit(slot);
+        self.hold_amounts(slot, worker);
         self.workers.refresh(worker);
         self.begin_run(slot);
         self.move_count(class, State::Ready, State::Leased);
@@ -210,7 +221,7 @@ impl Core {
 
     /// Gives a worker tasks as long as it has room and something waits for it.
     pub(super) fn feed(&mut self, worker: u32, fx: &mut Effects) {
-        if self.step_reserved(worker, fx) {
+        if self.step_reserved(worker, fx) || self.step_saved(worker, fx) {
             return;
         }
         while self.workers.sessions.get(worker).is_some_and(|worker| worker.is_free()) {
@@ -226,9 +237,10 @@ impl Core {
         let (name, pool) = (session.name, session.pool?.0);
         let (class, source) = loop {
             let common = self.first_common(pool);
-            let keyed = self.first_keyed(name, pool);
+            let bulky = self.first_bulky(worker, pool);
+            let keyed = self.first_keyed(worker, name, pool);
             let apart = self.first_apart(worker, pool);
-            let next = [common, keyed, apart].into_iter().flatten().min()?;
+            let next = [common, bulky, keyed, apart].into_iter().flatten().min()?;
             let (_, _, _, class, source) = next;
             if source != Source::Common || !self.is_head_barred(class) {
                 break (class, source);
@@ -254,18 +266,34 @@ impl Core {
         Some((pass, Source::Common, key, class, Source::Common))
     }
 
+    /// The best of the unkeyed classes with amounts for which a worker has room.
+    fn first_bulky(&self, worker: u32, pool: u32) -> Option<Next> {
+        let bulky = self.workers.pools.at(pool).bulky.iter().copied();
+        let fitting = bulky.filter(|number| {
+            self.fits(worker, *number) && self.is_open(self.queues.class(*number).queue)
+        });
+        let heads = fitting.filter_map(|number| {
+            let class = self.queues.class(number);
+            let (key, _) = class.listed?;
+            let pass = self.pass_of(pool, number);
+            Some((pass, Source::Common, key, number, Source::Common))
+        });
+        heads.min()
+    }
+
     /// The pass of a class's queue with the workers of a pool.
     pub(super) fn pass_of(&self, pool: u32, class: u32) -> u64 {
         self.workers.pools.at(pool).shares.pass_of(self.queues.class(class).queue)
     }
 
     /// The best of the keyed classes: they are few, so each is looked at.
-    fn first_keyed(&mut self, name: u32, pool: u32) -> Option<Next> {
+    fn first_keyed(&mut self, worker: u32, name: u32, pool: u32) -> Option<Next> {
         let mut best = None;
         if let Some(classes) = self.owned.get(&name).cloned() {
             for number in classes {
                 let class = self.queues.class(number);
-                if !class.pools.contains(&pool) || !self.is_open(class.queue) {
+                let able = class.pools.contains(&pool) && self.fits(worker, number);
+                if !able || !self.is_open(class.queue) {
                     continue;
                 }
                 let first = self.front(number, name);
@@ -276,6 +304,9 @@ impl Core {
         }
         let keyed = self.workers.pools.at(pool).keyed.clone();
         for number in keyed {
+            if !self.fits(worker, number) {
+                continue;
+            }
             let pass = self.pass_of(pool, number);
             let spilled = self.first_spilled(number);
             let spilled = spilled.map(|key| (pass, Source::Spilled, key, number, Source::Spilled));

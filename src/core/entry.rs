@@ -3,6 +3,7 @@
 use crate::core::workers::Worker;
 use crate::frame::{Word, Words, Writer, decode, number};
 use crate::message::Hello;
+use crate::message::amounts::{owned_amounts, spell_amounts};
 use crate::route::Weight;
 use crate::task::SessionId;
 
@@ -18,6 +19,8 @@ pub(super) struct Entry {
     /// `None` is every queue.
     pub(super) queues: Option<Vec<String>>,
     pub(super) tags: Vec<String>,
+    /// What it has, with how much.
+    pub(super) res: Vec<(String, u64)>,
     pub(super) heartbeat_ms: Option<u64>,
     pub(super) price: f64,
     pub(super) payload_max: Option<u64>,
@@ -35,6 +38,7 @@ impl Entry {
             kinds: hello.kinds,
             queues: hello.queues,
             tags: hello.tags,
+            res: hello.res,
             heartbeat_ms: hello.heartbeat_ms,
             price: hello.price,
             payload_max: hello.payload_max,
@@ -52,6 +56,7 @@ impl Entry {
             kinds: Some(Vec::new()),
             queues: None,
             tags: Vec::new(),
+            res: Vec::new(),
             heartbeat_ms: None,
             price: 0.0,
             payload_max: None,
@@ -86,6 +91,9 @@ impl Worker {
             .option("queues", &list(&entry.queues));
         if !entry.tags.is_empty() {
             line = line.option("tags", &entry.tags.join(","));
+        }
+        if !entry.res.is_empty() {
+            line = line.option("res", &spell_amounts(&entry.res));
         }
         if let Some(ms) = entry.heartbeat_ms {
             line = line.option_number("heartbeat", ms);
@@ -138,6 +146,7 @@ impl Stored {
             "kinds" => entry.kinds = all_or(),
             "queues" => entry.queues = all_or(),
             "tags" => entry.tags = list(),
+            "res" => entry.res = owned_amounts(value)?,
             "heartbeat" => entry.heartbeat_ms = Some(number()?),
             "max-payload" => entry.payload_max = Some(number()?),
             "price" => entry.price = value.parse().ok()?,

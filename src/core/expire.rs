@@ -28,6 +28,7 @@ impl Core {
                 Reason::Grace(worker) => self.on_grace_over(worker, fx),
                 Reason::Spill(class) => self.on_spill(class, fx),
                 Reason::Breaker(worker) => self.on_breaker(worker, fx),
+                Reason::Starved(class) => self.on_starved(class),
                 Reason::Rate(queue) => self.on_rate(queue),
                 Reason::Apart(id) => self.on_apart(id, fx),
                 Reason::Isolation => self.isolate_next(fx),
@@ -107,12 +108,17 @@ impl Core {
     pub(super) fn stop_run(&mut self, slot: u32, worker: u32, end: &'static str, fx: &mut Effects) {
         let task = self.tasks.at(slot);
         let (id, attempt) = (task.id, task.attempt);
-        let (class, key) = (task.class, task.key_text());
+        let (class, key, serial) = (task.class, task.key_text(), task.serial);
         let more = task.more();
         more.unanswered = more.unanswered.saturating_add(1);
+        let amounts = self.queues.class(class).amounts.clone();
         let queue = self.queues.class(class).queue;
+        if let Some(key) = key.as_deref().filter(|_| serial) {
+            self.hold_turns(queue, key);
+        }
         let session = self.workers.sessions.at_mut(worker);
-        session.unanswered.insert((id, attempt), Unanswered { reason: end, queue, key });
+        let run = Unanswered { reason: end, queue, key, serial, amounts };
+        session.unanswered.insert((id, attempt), run);
         if let Some(peer) = session.peer {
             fx.send(peer, Reply::Stop { id, attempt, reason: end });
         }
@@ -191,6 +197,9 @@ impl Core {
             self.timers.at_wall(until_ms, Reason::Forget(id));
             return;
         }
+        if self.keeps_for_dependents(id) {
+            return;
+        }
         self.forget(slot, fx);
     }
 
@@ -229,22 +238,46 @@ impl Core {
 
     fn forget_queue(&mut self, number: u32) {
         self.ended.done += self.queues.queue(number).counts.done;
-        let classes = self.queues.queue(number).classes.clone();
-        for &class in &classes {
-            for pool in self.queues.class(class).pools.clone() {
-                let pool = self.workers.pools.at_mut(pool);
-                pool.classes.retain(|its| *its != class);
-                pool.shares.forget(number);
-                pool.keyed.remove(&class);
-            }
-            self.unsorted.remove(&class);
+        for (_, pool) in self.workers.pools.iter_mut() {
+            pool.shares.forget(number);
+        }
+        for class in self.queues.queue(number).classes.clone() {
+            self.forget_class(class);
         }
         self.queues.remove(number);
-        let used: Vec<_> = self.queues.classes().filter_map(|(_, class)| class.members).collect();
-        for members in 0..self.members.bound() {
-            if !used.contains(&members) {
-                self.members.remove(members);
+    }
+
+    /// Forgets a class without tasks.
+    pub(super) fn forget_class(&mut self, number: u32) {
+        self.stop_saving(number);
+        let class = self.queues.class(number);
+        if let Some(at_us) = class.starved_timer {
+            self.timers.off_mono(at_us, Reason::Starved(number));
+        }
+        if let Some(at_us) = class.spill_timer {
+            self.timers.off_mono(at_us, Reason::Spill(number));
+        }
+        let (demand, members) = (class.parts.demand, class.members);
+        for owner in class.owners.keys().copied().collect::<Vec<_>>() {
+            self.disown(owner, number);
+        }
+        for pool in self.queues.class(number).pools.clone() {
+            let pool = self.workers.pools.at_mut(pool);
+            pool.classes.retain(|its| *its != number);
+            pool.keyed.remove(&number);
+            pool.bulky.remove(&number);
+            let mut classes = pool.classes.iter().map(|class| self.queues.class(*class));
+            if classes.all(|class| class.parts.demand != demand) {
+                pool.rooms.remove(&demand);
             }
+        }
+        self.unsorted.remove(&number);
+        self.repooled.remove(&number);
+        self.queues.remove_class(number);
+        if let Some(members) = members
+            && self.queues.classes().all(|(_, class)| class.members != Some(members))
+        {
+            self.members.remove(members);
         }
     }
 

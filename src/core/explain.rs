@@ -37,6 +37,7 @@ impl Core {
         let Some(task) = self.tasks.get(slot) else { return Vec::new() };
         let reasons = match task.phase {
             Phase::Scheduled { due_ms, over_us } => vec![self.why_scheduled(task, due_ms, over_us)],
+            Phase::Blocked => self.why_blocked(slot, task),
             Phase::Ready { .. } => self.why_ready(slot, task, key),
             Phase::Leased { since_us, worker, how, .. } => {
                 self.why_leased(slot, task, worker, since_us, how)
@@ -86,6 +87,41 @@ impl Core {
             task.used
         );
         reason(Why::Backoff, text, figures)
+    }
+
+    /// Which tasks it waits for.
+    fn why_blocked(&self, slot: u32, task: &Task) -> Vec<Value> {
+        let mut reasons = Vec::new();
+        if let Some(waiting) = self.after.waiting.get(&task.id) {
+            let parents = waiting.parents.iter().take(NAMED);
+            let (named, told): (Vec<_>, Vec<_>) = parents.map(|id| self.parent(*id)).unzip();
+            let count = waiting.parents.len();
+            let text = format!("{count} of the tasks that it comes after are not done: ");
+            let figures = json!({ "count": count, "tasks": told });
+            reasons.push(reason(Why::After, text + &named.join(", "), figures));
+        } else if let Some((queue, key)) = self.turn_of(slot) {
+            let turns = self.queues.queue(queue).turns.get(&key);
+            let current = turns.and_then(|turns| turns.current).and_then(|its| self.tasks.get(its));
+            let current = current.map(|task| task.id.to_string());
+            let before = turns.map_or(0, |turns| {
+                turns.waiting.iter().take(LOOK).take_while(|(id, _)| *id < task.id).count()
+            });
+            let whose = match &current {
+                Some(current) => format!("it is the turn of task {current} of its key"),
+                None => "a run of its key goes on whose lease has ended".to_owned(),
+            };
+            let text = format!("{whose}, and {before} come before it");
+            let figures = json!({ "key": key, "current": current, "before": before });
+            reasons.push(reason(Why::Serial, text, figures));
+        }
+        reasons
+    }
+
+    /// A task that another one comes after, with its state.
+    fn parent(&self, id: TaskId) -> (String, Value) {
+        let task = self.tasks.find(id).and_then(|slot| self.tasks.get(slot));
+        let state = task.map_or("done", |task| task.state().word());
+        (format!("{id} ({state})"), json!({ "id": id.to_string(), "state": state }))
     }
 
     fn why_leased(
@@ -184,6 +220,7 @@ impl Core {
             "result-too-large" => "its result was over the limit".to_owned(),
             "purged" => "it was purged while it waited".to_owned(),
             "expired" => "its expires= was over before a worker had it".to_owned(),
+            "after" => "a task that it comes after has failed".to_owned(),
             _ => "somebody cancelled it".to_owned(),
         };
         let mut figures = json!({ "reason": word });
@@ -200,6 +237,9 @@ impl Core {
             }
             _ if !self.may_take_unique_again(slot) => {
                 Some((Code::Conflict, "another task holds its unique="))
+            }
+            _ if self.failed_parent(slot).is_some() => {
+                Some((Code::Conflict, "a task that it comes after has failed"))
             }
             _ => None,
         };

@@ -62,10 +62,22 @@ impl Core {
         self.event(fx, "done", id, attempt, class, Some(worker), figures);
         self.move_count(class, State::Leased, State::Done);
         self.release_unique(slot, fx);
+        let turn = self.turn_of(slot);
+        if let Some((queue, key)) = &turn {
+            self.leave_turns(slot, *queue, key);
+        }
+        self.queues.class_mut(class).tasks -= 1;
         if let Some(task) = self.tasks.remove(slot) {
             for watcher in task.watchers() {
                 self.push_result(watcher, Reply::Result(frame), fx);
             }
+        }
+        if let Some((queue, key)) = turn {
+            self.next_turn(queue, &key, fx);
+        }
+        if !self.after.dependents.is_empty() {
+            self.note_after(id);
+            self.tell_dependents(fx);
         }
         self.feed(worker, fx);
     }
@@ -141,7 +153,7 @@ impl Core {
                 self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
         {
             fx.send(peer, Reply::OkTask(id));
-            self.settle_unanswered(id, worker, &run);
+            self.settle_unanswered(id, worker, &run, fx);
             self.feed(worker, fx);
             return Answered::Settled;
         }
@@ -159,7 +171,13 @@ impl Core {
     }
 
     /// A run whose end was decided without its worker is over there too: its slot is free.
-    pub(super) fn settle_unanswered(&mut self, id: TaskId, worker: u32, run: &Unanswered) {
+    pub(super) fn settle_unanswered(
+        &mut self,
+        id: TaskId,
+        worker: u32,
+        run: &Unanswered,
+        fx: &mut Effects,
+    ) {
         if let Some(slot) = self.tasks.find(id)
             && let Some(more) = self.tasks.at(slot).more.as_mut()
         {
@@ -167,6 +185,10 @@ impl Core {
         }
         self.end_isolation(id, worker);
         self.end_run(run.queue, run.key.as_deref());
+        self.release_amounts(worker, run.amounts.as_ref());
+        if let Some(key) = run.key.as_deref().filter(|_| run.serial) {
+            self.unhold_turns(run.queue, key, fx);
+        }
     }
 
     /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.
@@ -189,6 +211,8 @@ impl Core {
         let goes_on = session.unanswered.contains_key(&(id, attempt));
         self.workers.reload(worker);
         if !goes_on {
+            let amounts = self.amounts_of(slot);
+            self.release_amounts(worker, amounts.as_ref());
             let key = self.tasks.at(slot).key_text();
             self.end_run(queue, key.as_deref());
         }
@@ -335,6 +359,11 @@ impl Core {
         if let Some(at_ms) = forget_ms {
             self.timers.at_wall(at_ms, Reason::Forget(id));
         }
+        if let Some((queue, key)) = self.turn_of(slot) {
+            self.leave_turns(slot, queue, &key);
+            self.next_turn(queue, &key, fx);
+        }
+        self.note_after(id);
     }
 }
 

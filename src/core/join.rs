@@ -2,6 +2,7 @@
 
 use crate::core::entry::{Entry, put_host};
 use crate::core::event::Peer;
+use crate::core::queues::Parts;
 use crate::core::submit::size_of_limit;
 use crate::core::timers::Reason;
 use crate::core::workers::Unanswered;
@@ -9,7 +10,6 @@ use crate::core::workers::{Ability, Worker};
 use crate::core::{Core, Effects};
 use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
 use crate::record::Write;
-use crate::route::Weight;
 use crate::task::SessionId;
 
 /// How a worker's session ended, for the leases it still had.
@@ -146,6 +146,7 @@ impl Core {
     /// Puts a worker into the pool of its abilities.
     pub(super) fn place(&mut self, worker: u32) {
         let ability = self.ability(&self.workers.sessions.at(worker).entry.clone());
+        self.workers.sessions.at_mut(worker).stock.capacities.clone_from(&ability.capacities);
         let (pool, new) = self.workers.pool_of(ability);
         let before = self.workers.sessions.at(worker).pool;
         if before.is_none_or(|(before, _)| before != pool) {
@@ -172,20 +173,29 @@ impl Core {
             })
         };
         let (kinds, queues) = (numbers(&entry.kinds, false), numbers(&entry.queues, true));
-        let mut tags = entry.tags.clone();
-        tags.sort();
+        let mut tags: Vec<u32> =
+            entry.tags.iter().map(|tag| self.demands.tags.number(tag)).collect();
+        tags.sort_unstable();
+        tags.dedup();
         let limit =
             entry.payload_max.unwrap_or(u64::MAX).min(self.settings.payload_max.max(1 << 26));
-        Ability { kinds, queues, tags, size: size_of_limit(limit) }
+        let amount =
+            |(name, amount): &(String, u64)| (self.demands.resources.number(name), *amount);
+        let mut capacities: Vec<(u32, u64)> = entry.res.iter().map(amount).collect();
+        capacities.sort_unstable();
+        Ability { kinds, queues, tags, capacities, size: size_of_limit(limit) }
+    }
+
+    /// Whether workers of an ability are able to do a class.
+    pub(super) fn covers(&self, ability: &Ability, parts: &Parts) -> bool {
+        let queue = self.queues.queue(parts.queue).name;
+        ability.covers(queue, parts.kind, parts.size, self.demands.at(parts.demand))
     }
 
     /// Finds the classes that a new pool is able to do.
     fn connect_pool(&mut self, number: u32) {
         let ability = self.workers.pools.at(number).ability.clone();
-        let able = self.queues.classes().filter(|(_, class)| {
-            let name = self.queues.queue(class.queue).name;
-            ability.covers(name, class.kind, class.size)
-        });
+        let able = self.queues.classes().filter(|(_, class)| self.covers(&ability, &class.parts));
         let able: Vec<u32> = able.map(|(class, _)| class).collect();
         for &number_of_class in &able {
             let class = self.queues.class_mut(number_of_class);
@@ -193,10 +203,12 @@ impl Core {
                 class.pools.insert(at, number);
             }
             let (queue, listed, keyed) = (class.queue, class.listed, class.keyed);
-            let waits = class.waiting > 0;
+            let (waits, bulky) = (class.waiting > 0, class.amounts.is_some());
             let open = !self.queues.queue(queue).runs.is_shut;
             let pool = self.workers.pools.at_mut(number);
-            if let Some((key, id)) = listed {
+            if bulky && listed.is_some() {
+                pool.bulky.insert(number_of_class);
+            } else if let Some((key, id)) = listed {
                 pool.list(queue, open, (key, id, number_of_class));
             }
             if keyed && waits {
@@ -206,6 +218,7 @@ impl Core {
                 self.repooled.insert(number_of_class);
             }
         }
+        able.iter().for_each(|class| self.make_room(*class));
         self.workers.pools.at_mut(number).classes = able;
     }
 
@@ -217,10 +230,7 @@ impl Core {
         self.member_changed(name);
         let pool = self.workers.pools.at_mut(number);
         pool.members.remove(place);
-        pool.free.set(place, Weight::ZERO);
-        if let Some(standing) = &mut pool.standing {
-            standing.forget(place, &title);
-        }
+        pool.leave(place, &title);
         if pool.members.len() > 0 {
             return;
         }
@@ -270,11 +280,12 @@ impl Core {
     fn end_session(&mut self, worker: u32, loss: Loss, fx: &mut Effects) {
         self.stop_feeding(worker, fx);
         self.drop_breaker(worker);
+        self.give_up_saving(worker);
         let session = self.workers.sessions.at_mut(worker);
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();
         for ((id, _), run) in unanswered {
-            self.settle_unanswered(id, worker, &run);
+            self.settle_unanswered(id, worker, &run, fx);
         }
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
         for slot in leases {

@@ -37,7 +37,7 @@ impl Core {
         let able = session
             .pool
             .is_some_and(|(pool, _)| self.queues.class(class).pools.binary_search(&pool).is_ok());
-        (able && session.is_free()).then_some(worker)
+        (able && session.is_free() && self.fits(worker, class)).then_some(worker)
     }
 
     /// The name of a task's owner, or nobody if there is no member.
@@ -120,6 +120,12 @@ impl Core {
     fn spill_front(&mut self, number: u32) -> Option<(u64, Place)> {
         let spill_us = self.spill_us(number)?;
         let resumed_us = self.queues.queue_of(number).runs.resumed_us;
+        let (since_us, place) = self.first_lined(number)?;
+        Some((since_us.max(resumed_us).saturating_add(spill_us), place))
+    }
+
+    /// The first task that came into its owner's line and waits there still, and since when.
+    pub(super) fn first_lined(&mut self, number: u32) -> Option<(u64, Place)> {
         while let Some((since_us, place)) = self.queues.class(number).spill.front().copied() {
             if !waits_since(&self.tasks, &place, since_us) {
                 self.queues.class_mut(number).spill.pop_front();
@@ -127,7 +133,7 @@ impl Core {
                 self.queues.class_mut(number).waiting -= 1;
                 self.set_aside(place.slot);
             } else {
-                return Some((since_us.max(resumed_us).saturating_add(spill_us), place));
+                return Some((since_us, place));
             }
         }
         None

@@ -324,10 +324,18 @@ impl Core {
 
     /// The unkeyed class of a queue with the first head that somebody free is able to do.
     fn first_servable(&self, number: u32) -> Option<u32> {
-        let pools = self.workers.pools.iter().map(|(_, pool)| pool);
-        let free = pools.filter(|pool| pool.free.total() > 0);
-        let heads = free.filter_map(|pool| pool.heads.get(&number)?.first());
-        heads.min().map(|(_, _, class)| *class)
+        let free = || {
+            let pools = self.workers.pools.iter().map(|(_, pool)| pool);
+            pools.filter(|pool| pool.free.total() > 0)
+        };
+        let heads = free().filter_map(|pool| pool.heads.get(&number)?.first().copied());
+        let bulky = free().flat_map(|pool| pool.bulky.iter().copied());
+        let bulky = bulky.filter_map(|class| {
+            let its = self.queues.class(class);
+            let (key, id) = its.listed.filter(|_| its.queue == number)?;
+            self.pick_exists(class).then_some((key, id, class))
+        });
+        heads.chain(bulky).min().map(|(_, _, class)| class)
     }
 
     fn serve_owners(&mut self, number: u32, fx: &mut Effects) {

@@ -4,8 +4,9 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`] with their [`standing`] in
-//! routes, [`members`], [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`pick`],
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`] with their
+//! [`stock`] and their [`standing`] in routes, [`members`], [`holds`], [`turns`], [`after`], [`timers`].
+//! Verbs are handlers: [`submit`], [`dispatch`], [`pick`],
 //! [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people, [`explain`] tells why, and [`check`] proves the invariants.
@@ -18,10 +19,15 @@
 //! 3. A task waits in a line of its class, or alone for a worker of its own, or not at all.
 //! 4. No worker is free that could be given a waiting task (after the policy's own waiting rules).
 //! 5. A `unique=` is held by at most one task of its queue.
+//! 6. Of the serial tasks of a key in a queue at most one is ready or leased; no other waits for its
+//!    turn while none has it.
+//! 7. A task that comes after others waits for exactly those of them that are not done.
 
+mod after;
 mod breaker;
 mod check;
 mod control;
+mod demand;
 mod dispatch;
 mod effects;
 mod entry;
@@ -47,9 +53,11 @@ mod restore;
 mod shares;
 mod slots;
 mod standing;
+mod stock;
 mod submit;
 mod tasks;
 mod timers;
+mod turns;
 mod view;
 mod workers;
 
@@ -61,7 +69,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::core::after::After;
 use crate::core::breaker::Odds;
+use crate::core::demand::Demands;
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
 use crate::core::limits::Returning;
@@ -151,6 +161,7 @@ pub struct Core {
     kinds: Names,
     queue_names: Names,
     worker_names: Names,
+    demands: Demands,
     members: Slots<Members>,
     /// Names whose membership may have changed, to be looked at together at the end of the turn.
     changed_members: BTreeSet<u32>,
@@ -170,11 +181,14 @@ pub struct Core {
     released: BTreeSet<u32>,
     /// Classes with lines to be sorted anew, a slice a turn.
     unsorted: BTreeSet<u32>,
+    /// Classes for which a session is saved.
+    saved: BTreeSet<u32>,
     /// Classes with a line of a worker, by the worker's name.
     owned: BTreeMap<u32, BTreeSet<u32>>,
     /// Released tasks that wait for others than those who released them, by class.
     apart: BTreeMap<u32, Apart>,
     holds: Holds,
+    after: After,
     isolation: Isolation,
     /// How the runs of each kind end, by its number.
     odds: Vec<Odds>,
@@ -204,6 +218,7 @@ impl Core {
             kinds: Names::default(),
             queue_names: Names::default(),
             worker_names: Names::default(),
+            demands: Demands::default(),
             members: Slots::default(),
             changed_members: BTreeSet::new(),
             members_at_us: 0,
@@ -214,9 +229,11 @@ impl Core {
             returning: Vec::new(),
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
+            saved: BTreeSet::new(),
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
             holds: Holds::default(),
+            after: After::default(),
             isolation: Isolation::default(),
             odds: Vec::new(),
             observing: Observing::new(now.wall_ms),
@@ -258,8 +275,10 @@ impl Core {
     pub fn settle(&mut self, now: Now, fx: &mut Effects) {
         self.advance(now);
         self.apply_member_changes();
+        self.tell_dependents(fx);
         self.sort_slice(fx);
         self.serve_opened(fx);
+        self.step_all_saved(fx);
         self.arm_figures();
         fx.batch.last = self.last;
         fx.batch.wall_ms = now.wall_ms;
@@ -286,6 +305,7 @@ impl Core {
             && self.half_looked.is_empty()
             && self.released.is_empty()
             && self.unsorted.is_empty()
+            && self.after.ended.is_empty()
             && self.repooled.is_empty();
         !over
     }

@@ -37,7 +37,8 @@ impl Core {
 
     /// The weights of the free workers for a class together, in thousandths.
     fn free_weight(&self, class: u32) -> u64 {
-        self.able_pools(class).map(|(_, pool)| pool.free.total()).sum()
+        let its = self.queues.class(class);
+        self.able_pools(class).map(|(_, pool)| pool.free_for(its).total()).sum()
     }
 
     fn able_pools(&self, class: u32) -> impl Iterator<Item = (u32, &Pool)> {
@@ -46,8 +47,14 @@ impl Core {
     }
 
     fn standings(&self, class: u32) -> impl Iterator<Item = (u32, &Standing)> {
+        let demand = self.demand(class);
         self.able_pools(class)
-            .filter_map(|(number, pool)| Some((number, pool.standing.as_deref()?)))
+            .filter_map(move |(number, pool)| Some((number, pool.standing_for(demand)?)))
+    }
+
+    /// What decides who of the able has room.
+    fn demand(&self, class: u32) -> u32 {
+        self.queues.class(class).parts.demand
     }
 
     fn worker_at(&self, pool: u32, place: u32) -> Option<u32> {
@@ -61,9 +68,10 @@ impl Core {
         }
         let mut drawn = self.draw(total);
         for (_, pool) in self.able_pools(class) {
-            let weight = pool.free.total();
+            let free = pool.free_for(self.queues.class(class));
+            let weight = free.total();
             if drawn < weight {
-                let place = pool.free.pick(drawn)?;
+                let place = free.pick(drawn)?;
                 return pool.members.get(place).copied();
             }
             drawn -= weight;
@@ -76,7 +84,7 @@ impl Core {
             self.standings(class).filter_map(|(pool, its)| Some((pool, its.random.as_ref()?)));
         let firsts = ranked.filter_map(|(pool, ranked)| Some((pool, ranked.first()?))).collect();
         let (pool, number) = self.draw_first(firsts)?;
-        let ranked = self.workers.standing(pool)?.random.as_ref()?;
+        let ranked = self.workers.standing(pool, self.demand(class))?.random.as_ref()?;
         self.worker_at(pool, ranked.pick(number)?)
     }
 
@@ -85,7 +93,7 @@ impl Core {
             self.standings(class).filter_map(|(pool, its)| Some((pool, its.loads.as_ref()?)));
         let firsts = ranked.filter_map(|(pool, ranked)| Some((pool, ranked.first()?))).collect();
         let (pool, number) = self.draw_first(firsts)?;
-        let ranked = self.workers.standing(pool)?.loads.as_ref()?;
+        let ranked = self.workers.standing(pool, self.demand(class))?.loads.as_ref()?;
         self.worker_at(pool, ranked.pick(number)?)
     }
 
@@ -95,14 +103,14 @@ impl Core {
         let estimate = self.costs.estimate(&self.kinds.name(kind));
         let estimate_us = estimate.map_or(UNKNOWN_US, |estimate| whole(estimate.mean_us));
         for pool in self.queues.class(class).pools.clone() {
-            self.catch_up(pool, kind);
+            self.catch_up(pool, self.demand(class), kind);
         }
         let paces =
             self.standings(class).filter_map(|(pool, its)| Some((pool, its.pace.as_ref()?)));
         let best = paces.filter_map(|(pool, pace)| Some((pool, pace.best(kind, estimate_us)?)));
         let firsts = best.collect();
         let (pool, number) = self.draw_first(firsts)?;
-        let pace = self.workers.standing(pool)?.pace.as_ref()?;
+        let pace = self.workers.standing(pool, self.demand(class))?.pace.as_ref()?;
         self.worker_at(pool, pace.pick(kind, estimate_us, number)?)
     }
 
@@ -123,13 +131,15 @@ impl Core {
     }
 
     /// Has a pool take note, for a kind, of what has changed since it was last chosen from for that.
-    fn catch_up(&mut self, pool: u32, kind: u32) {
-        let pace = self.workers.standing_mut(pool).and_then(|standing| standing.pace.as_mut());
+    fn catch_up(&mut self, pool: u32, demand: u32, kind: u32) {
+        let pace =
+            self.workers.standing_mut(pool, demand).and_then(|standing| standing.pace.as_mut());
         let news = pace.map(|pace| pace.news(kind)).unwrap_or_default();
         for place in news {
             let worker = self.worker_at(pool, place);
             let estimate_us = worker.and_then(|worker| self.estimate_on(worker, kind));
-            let pace = self.workers.standing_mut(pool).and_then(|standing| standing.pace.as_mut());
+            let pace =
+                self.workers.standing_mut(pool, demand).and_then(|standing| standing.pace.as_mut());
             if let Some(pace) = pace {
                 pace.put(kind, place, estimate_us);
             }
@@ -170,20 +180,20 @@ impl Core {
     /// chosen from go on together. So a class that only some can do brings those forward against
     /// each other, and gives the others nothing to make up for.
     fn pick_turn(&mut self, class: u32) -> Option<u32> {
-        let total = self.free_weight(class);
+        let (total, demand) = (self.free_weight(class), self.demand(class));
         let turns = self.standings(class).filter_map(|(_, its)| its.turns.as_ref());
         let wait = turns.filter_map(|turns| turns.wait()).min()?;
         let pools = self.queues.class(class).pools.clone();
         for pool in pools.iter().filter(|_| wait > 0) {
-            self.workers.turns_mut(*pool).into_iter().for_each(|turns| turns.skip(wait));
+            self.workers.turns_mut(*pool, demand).into_iter().for_each(|turns| turns.skip(wait));
         }
         let turns =
             self.standings(class).filter_map(|(pool, its)| Some((pool, its.turns.as_ref()?)));
         let firsts = turns.filter_map(|(pool, turns)| Some((turns.first()?, pool)));
         let ((_, _, place), chosen) = firsts.min()?;
-        self.workers.turns_mut(chosen)?.take(place);
+        self.workers.turns_mut(chosen, demand)?.take(place);
         for pool in pools {
-            self.workers.turns_mut(pool).into_iter().for_each(|turns| turns.step(total));
+            self.workers.turns_mut(pool, demand).into_iter().for_each(|turns| turns.step(total));
         }
         self.worker_at(chosen, place)
     }

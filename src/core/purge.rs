@@ -28,7 +28,8 @@ impl Core {
         let mut purged = 0;
         while slot < end && purged < MOST {
             let task = self.tasks.get(slot).filter(|task| task.state() == purge.state);
-            if task.is_some_and(|task| self.queues.class(task.class).queue == queue) {
+            let its = task.filter(|task| self.queues.class(task.class).queue == queue);
+            if its.is_some_and(|task| !task.state().is_end() || !self.has_dependents(task.id)) {
                 self.clear(slot, fx);
                 purged += 1;
             }
@@ -56,6 +57,7 @@ impl Core {
         }
         fx.write(Write::Drop { id });
         self.tasks.remove(slot);
+        self.queues.class_mut(class).tasks -= 1;
         *self.queues.queue_of(class).counts.of(state) -= 1;
     }
 }

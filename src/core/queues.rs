@@ -1,4 +1,4 @@
-//! Queues and classes. A class is what decides who is able: queue, kind and size. Its ready tasks
+//! Queues and classes. A class is what decides who is able: queue, kind, size and demand. Its ready tasks
 //! wait in one line or, under a keyed route, in a line for each owner.
 
 use std::collections::btree_map::Entry;
@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
+use crate::core::stock::Amounts;
+use crate::core::turns::Turns;
 use crate::message::Policy;
 use crate::task::{State, TaskId};
 
@@ -15,6 +17,7 @@ use crate::task::{State, TaskId};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) scheduled: u64,
+    pub(super) blocked: u64,
     pub(super) ready: u64,
     pub(super) leased: u64,
     pub(super) done: u64,
@@ -26,6 +29,7 @@ impl Counts {
     pub(super) fn of(&mut self, state: State) -> &mut u64 {
         match state {
             State::Scheduled => &mut self.scheduled,
+            State::Blocked => &mut self.blocked,
             State::Ready => &mut self.ready,
             State::Leased => &mut self.leased,
             State::Done => &mut self.done,
@@ -36,7 +40,7 @@ impl Counts {
 
     /// Tasks in the table.
     pub(super) fn held(&self) -> u64 {
-        self.scheduled + self.ready + self.leased + self.dead + self.cancelled
+        self.scheduled + self.blocked + self.ready + self.leased + self.dead + self.cancelled
     }
 
     pub(super) fn add(&mut self, other: &Self) {
@@ -57,19 +61,35 @@ pub(super) struct Queue {
     pub(super) classes: Vec<u32>,
     pub(super) counts: Counts,
     pub(super) runs: Runs,
+    /// `serial=yes`: by key.
+    pub(super) turns: BTreeMap<Box<str>, Turns>,
     /// Round robin: the name that was chosen last since the route was set.
     pub(super) chosen: Option<Arc<str>>,
     /// Monotonic microseconds of its last SUBMIT.
     pub(super) used_us: u64,
 }
 
-/// A class.
-#[derive(Debug)]
-pub(super) struct Class {
+/// What decides who is able to do a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Parts {
     pub(super) queue: u32,
     pub(super) kind: u32,
     /// 0 for payloads up to 1 KiB, else the exponent of the power of two that holds the payload.
     pub(super) size: u8,
+    pub(super) demand: u32,
+}
+
+/// A class.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) parts: Parts,
+    /// Those of its parts.
+    pub(super) queue: u32,
+    pub(super) kind: u32,
+    /// What its tasks take up of the stock of a session.
+    pub(super) amounts: Option<Amounts>,
+    /// Tasks in the table.
+    pub(super) tasks: usize,
     pub(super) keyed: bool,
     /// Pools whose workers are able, ascending.
     pub(super) pools: Vec<u32>,
@@ -88,6 +108,11 @@ pub(super) struct Class {
     /// Lines whose tasks are to be put where they belong now, in slices; by their first places, so
     /// that what came first is put first.
     pub(super) unsorted: BTreeMap<Place, Line>,
+    /// With amounts: when it is looked whether its head has waited too long, in monotonic
+    /// microseconds; the session that is saved for it; when one was last.
+    pub(super) starved_timer: Option<u64>,
+    pub(super) saved: Option<u32>,
+    pub(super) saved_us: u64,
     /// Keyed: the members that own its tasks.
     pub(super) members: Option<u32>,
 }
@@ -120,7 +145,7 @@ pub(super) struct Queues {
     queues: Slots<Queue>,
     by_name: BTreeMap<u32, u32>,
     classes: Slots<Class>,
-    by_parts: BTreeMap<(u32, u32, u8), u32>,
+    by_parts: BTreeMap<Parts, u32>,
 }
 
 impl Queues {
@@ -136,6 +161,7 @@ impl Queues {
             classes: Vec::new(),
             counts: Counts::default(),
             runs: Runs::default(),
+            turns: BTreeMap::new(),
             chosen: None,
             used_us: now_us,
         });
@@ -164,16 +190,24 @@ impl Queues {
         self.by_name.values().map(|&number| (number, self.queues.at(number)))
     }
 
-    pub(super) fn find_class(&self, queue: u32, kind: u32, size: u8) -> Option<u32> {
-        self.by_parts.get(&(queue, kind, size)).copied()
+    pub(super) fn find_class(&self, parts: Parts) -> Option<u32> {
+        self.by_parts.get(&parts).copied()
     }
 
-    pub(super) fn insert_class(&mut self, queue: u32, kind: u32, size: u8, pools: Vec<u32>) -> u32 {
+    pub(super) fn insert_class(
+        &mut self,
+        parts: Parts,
+        amounts: Option<Amounts>,
+        pools: Vec<u32>,
+    ) -> u32 {
+        let Parts { queue, kind, .. } = parts;
         let keyed = self.queue(queue).policy.route.is_keyed();
         let number = self.classes.insert(Class {
+            parts,
             queue,
             kind,
-            size,
+            amounts,
+            tasks: 0,
             keyed,
             pools,
             waiting: 0,
@@ -183,9 +217,12 @@ impl Queues {
             spill: VecDeque::new(),
             spill_timer: None,
             unsorted: BTreeMap::new(),
+            starved_timer: None,
+            saved: None,
+            saved_us: 0,
             members: None,
         });
-        self.by_parts.insert((queue, kind, size), number);
+        self.by_parts.insert(parts, number);
         self.queue_mut(queue).classes.push(number);
         number
     }
@@ -217,15 +254,17 @@ impl Queues {
         self.classes.len()
     }
 
-    /// Forgets a queue and its classes; the classes' numbers.
-    pub(super) fn remove(&mut self, number: u32) -> Vec<u32> {
-        let Some(queue) = self.queues.remove(number) else { return Vec::new() };
-        self.by_name.remove(&queue.name);
-        for &class in &queue.classes {
-            if let Some(gone) = self.classes.remove(class) {
-                self.by_parts.remove(&(gone.queue, gone.kind, gone.size));
-            }
+    /// Forgets a class.
+    pub(super) fn remove_class(&mut self, number: u32) {
+        let Some(gone) = self.classes.remove(number) else { return };
+        self.by_parts.remove(&gone.parts);
+        self.queue_mut(gone.queue).classes.retain(|class| *class != number);
+    }
+
+    /// Forgets a queue without classes.
+    pub(super) fn remove(&mut self, number: u32) {
+        if let Some(queue) = self.queues.remove(number) {
+            self.by_name.remove(&queue.name);
         }
-        queue.classes
     }
 }

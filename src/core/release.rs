@@ -233,6 +233,7 @@ impl Core {
         for (&number, apart) in &self.apart {
             let class = self.queues.class(number);
             if class.pools.binary_search(&pool).is_ok()
+                && self.fits(worker, number)
                 && self.is_open(class.queue)
                 && let Some(place) = apart.first(session)
             {

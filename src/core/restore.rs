@@ -28,12 +28,14 @@ impl Core {
         if id.shard() != self.settings.shard {
             return Err(format!("task {id} is of shard {}", id.shard()));
         }
-        let class = self.class_of(submit).ok_or("too many queues or kinds")?;
+        let class =
+            self.class_of(submit).ok_or("too many queues, kinds, or sets of needs or amounts")?;
         let mut task = Task::new(id, class, submit, self.now);
         // Nobody is connected yet, so nobody watches; what the frame says of that was for then.
         if let Some(line) = line {
             self.restore_line(&mut task, line)?;
         }
+        task.after &= task.attempt == 0 && !task.state().is_end();
         if let Some(unique) = submit.unique_value()
             && !task.state().is_end()
         {
@@ -41,6 +43,7 @@ impl Core {
             self.holds.set(name, Hold { id, until_ms: None });
         }
         self.last = self.last.max(id);
+        self.queues.class_mut(class).tasks += 1;
         self.tasks.insert(task);
         Ok(())
     }
@@ -66,7 +69,9 @@ impl Core {
             State::Dead => Phase::Dead { at_ms: line.at_ms },
             State::Cancelled => Phase::Cancelled { at_ms: line.at_ms },
             State::Leased => self.restore_lease(line)?,
-            State::Done => return Err(format!("task {} is done and kept", task.id)),
+            State::Done | State::Blocked => {
+                return Err(format!("task {} is {} in its record", task.id, line.state));
+            }
         };
         Ok(())
     }
@@ -175,8 +180,15 @@ impl Core {
             }
             self.give_grace(worker, self.settings.restart_grace_ms, fx);
         }
+        let doomed = self.restore_after();
         for slot in 0..self.tasks.bound() {
             self.resume_task(slot, fx);
+        }
+        for slot in self.serial_tasks() {
+            self.begin(slot, fx);
+        }
+        for slot in doomed {
+            self.bury(slot, State::Cancelled, "after", fx);
         }
         let queues: Vec<u32> = self.queues.iter().map(|(number, _)| number).collect();
         queues.into_iter().for_each(|number| self.open_or_shut(number));
@@ -187,8 +199,16 @@ impl Core {
         let Some(task) = self.tasks.get(slot) else { return };
         let (id, class, phase) = (task.id, task.class, task.phase);
         match phase {
-            Phase::Scheduled { .. } | Phase::Ready { .. } => self.begin(slot, fx),
+            Phase::Scheduled { .. } | Phase::Blocked | Phase::Ready { .. } => {
+                // Which of a key is first is known when all are there.
+                if !task.serial {
+                    self.begin(slot, fx);
+                } else if task.is_between_attempts() {
+                    self.keep_turn(slot);
+                }
+            }
             Phase::Leased { worker, since_us, .. } => {
+                self.keep_turn(slot);
                 self.count(class, State::Leased);
                 let leases = &mut self.workers.sessions.at_mut(worker).leases;
                 let place = u32::try_from(leases.len()).unwrap_or(u32::MAX);
@@ -196,6 +216,7 @@ impl Core {
                 self.tasks.at(slot).phase =
                     Phase::Leased { since_us, worker, place, how: How::Before };
                 self.count_run(slot);
+                self.hold_amounts(slot, worker);
                 self.arm_limit(slot);
                 self.workers.refresh(worker);
                 if self.tasks.at(slot).is_isolated() && self.isolation.current.is_none() {
@@ -212,14 +233,31 @@ impl Core {
         }
     }
 
+    /// The serial tasks that are neither leased nor ended, in the order in which they join.
+    fn serial_tasks(&self) -> Vec<u32> {
+        let unleased = |state| matches!(state, State::Scheduled | State::Ready);
+        let serial = self.tasks.iter().filter(|(_, task)| task.serial && unleased(task.state()));
+        let mut serial: Vec<_> = serial.map(|(slot, task)| (task.id, slot)).collect();
+        serial.sort_unstable();
+        serial.into_iter().map(|(_, slot)| slot).collect()
+    }
+
     fn count(&mut self, class: u32, state: State) {
         *self.queues.queue_of(class).counts.of(state) += 1;
     }
 }
 
 /// The words that a task is dead or cancelled for.
-const REASONS: [&str; 7] =
-    ["attempts", "no-retry", "poison", "result-too-large", "cancelled", "expired", "purged"];
+const REASONS: [&str; 8] = [
+    "after",
+    "attempts",
+    "no-retry",
+    "poison",
+    "result-too-large",
+    "cancelled",
+    "expired",
+    "purged",
+];
 
 fn reason_word(reason: &str) -> Result<&'static str, String> {
     let known = REASONS.into_iter().find(|known| *known == reason);

@@ -107,9 +107,10 @@ impl Standing {
     /// # Panics
     ///
     /// If one is not as it should be.
-    pub(super) fn check(&self, pool: &Pool, sessions: &Slots<Worker>) {
+    pub(super) fn check(&self, pool: &Pool, sessions: &Slots<Worker>, amounts: &[(u32, u64)]) {
         let free = pool.members.iter().map(|(place, worker)| (place, sessions.at(*worker)));
-        let free: BTreeMap<u32, &Worker> = free.filter(|(_, worker)| worker.is_free()).collect();
+        let free: BTreeMap<u32, &Worker> =
+            free.filter(|(_, worker)| worker.is_free() && worker.stock.fits(amounts)).collect();
         for place in 0..pool.members.bound() {
             let worker = free.get(&place);
             let runs = worker.map(|worker| (worker.busy(), worker.entry.slots));
@@ -184,7 +185,9 @@ impl Workers {
     fn begin_order(&mut self, route: Route) {
         for number in 0..self.pools.bound() {
             let Some(pool) = self.pools.get_mut(number) else { continue };
-            pool.standing.get_or_insert_default().begin(route);
+            for standing in pool.standings_mut() {
+                standing.get_or_insert_default().begin(route);
+            }
             let members: Vec<u32> = pool.members.iter().map(|(_, worker)| *worker).collect();
             members.into_iter().for_each(|worker| self.refresh(worker));
         }
@@ -193,30 +196,34 @@ impl Workers {
     fn end_order(&mut self, route: Route) {
         for number in 0..self.pools.bound() {
             let Some(pool) = self.pools.get_mut(number) else { continue };
-            match &mut pool.standing {
-                Some(standing) if self.uses.total > 0 => standing.end(route),
-                standing => *standing = None,
+            for standing in pool.standings_mut() {
+                match standing {
+                    Some(standing) if self.uses.total > 0 => standing.end(route),
+                    standing => *standing = None,
+                }
             }
         }
     }
 
-    pub(super) fn standing(&self, pool: u32) -> Option<&Standing> {
-        self.pools.get(pool)?.standing.as_deref()
+    pub(super) fn standing(&self, pool: u32, demand: u32) -> Option<&Standing> {
+        self.pools.get(pool)?.standing_for(demand)
     }
 
-    pub(super) fn standing_mut(&mut self, pool: u32) -> Option<&mut Standing> {
-        self.pools.get_mut(pool)?.standing.as_deref_mut()
+    pub(super) fn standing_mut(&mut self, pool: u32, demand: u32) -> Option<&mut Standing> {
+        self.pools.get_mut(pool)?.standing_for_mut(demand)
     }
 
-    pub(super) fn turns_mut(&mut self, pool: u32) -> Option<&mut Turns> {
-        self.standing_mut(pool)?.turns.as_mut()
+    pub(super) fn turns_mut(&mut self, pool: u32, demand: u32) -> Option<&mut Turns> {
+        self.standing_mut(pool, demand)?.turns.as_mut()
     }
 
     /// All estimates may have changed.
     pub(super) fn forget_paces(&mut self) {
         for number in 0..self.pools.bound() {
-            let pace = self.standing_mut(number).and_then(|standing| standing.pace.as_mut());
-            pace.into_iter().for_each(Pace::forget_kinds);
+            let Some(pool) = self.pools.get_mut(number) else { continue };
+            for standing in pool.standings_mut().flatten() {
+                standing.pace.iter_mut().for_each(Pace::forget_kinds);
+            }
         }
     }
 
@@ -253,8 +260,12 @@ impl Workers {
     fn stand_anew(&mut self, number: u32) {
         let Some(worker) = self.sessions.get(number) else { return };
         let Some((pool, place)) = worker.pool else { return };
-        if let Some(Pool { free, standing: Some(standing), .. }) = self.pools.get_mut(pool) {
+        let Some(pool) = self.pools.get_mut(pool) else { return };
+        if let Pool { free, standing: Some(standing), .. } = pool {
             standing.set(place, worker, free.weight(place));
+        }
+        for room in pool.rooms.values_mut() {
+            room.set(place, worker, room.free.weight(place));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::core::event::Peer;
 use crate::core::holds::Hold;
-use crate::core::queues::Counts;
+use crate::core::queues::{Counts, Parts};
 use crate::core::tasks::Task;
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
@@ -33,8 +33,15 @@ impl Core {
         if let Some(busy) = self.why_busy() {
             return fx.refuse_busy(peer, 1000 + self.draw(1000), busy);
         }
+        if submit.after.is_some() && !self.may_come_after(peer, submit, fx) {
+            return;
+        }
         let Some(class) = self.class_of(submit) else {
-            return fx.refuse_busy(peer, 60_000, "too many queues or kinds");
+            return fx.refuse_busy(
+                peer,
+                60_000,
+                "too many queues, kinds, or sets of needs or amounts",
+            );
         };
         let queue = self.queues.class(class).queue;
         if let Some(unique) = submit.unique_value() {
@@ -58,8 +65,14 @@ impl Core {
         self.submitted += 1;
         self.queues.queue_of(class).used_us = self.now.mono_us;
         self.event(fx, "submitted", id, 0, class, None, &[]);
+        let comes_after = task.after;
+        self.queues.class_mut(class).tasks += 1;
         let slot = self.tasks.insert(task);
+        let doomed = comes_after && self.come_after(slot);
         self.begin(slot, fx);
+        if doomed {
+            self.bury(slot, State::Cancelled, "after", fx);
+        }
     }
 
     fn why_busy(&self) -> Option<&'static str> {
@@ -105,9 +118,10 @@ impl Core {
             .payload_at()
             .map_or(0, |at| submit.frame.bytes().len().saturating_sub(usize::from(at)) as u64);
         let size = size_of_payload(payload.saturating_sub(1));
+        let demand = self.demand_of(submit)?;
         if let Some(queue) = self.queue_names.find(submit.queue()).and_then(|n| self.queues.find(n))
             && let Some(kind) = self.kinds.find(submit.kind())
-            && let Some(class) = self.queues.find_class(queue, kind, size)
+            && let Some(class) = self.queues.find_class(Parts { queue, kind, size, demand })
         {
             return Some(class);
         }
@@ -118,7 +132,7 @@ impl Core {
         }
         let queue = self.queue_by_name(submit.queue())?;
         let kind = self.kinds.number(submit.kind());
-        Some(self.new_class(queue, kind, size))
+        Some(self.new_class(Parts { queue, kind, size, demand }))
     }
 
     /// The queue of a name, made if it is the first; `None` where there are too many.
@@ -133,15 +147,16 @@ impl Core {
         Some(self.queues.insert(name, self.now.mono_us))
     }
 
-    fn new_class(&mut self, queue: u32, kind: u32, size: u8) -> u32 {
-        let name = self.queues.queue(queue).name;
+    fn new_class(&mut self, parts: Parts) -> u32 {
         let pools = self.workers.pools.iter();
-        let able = pools.filter(|(_, pool)| pool.ability.covers(name, kind, size));
+        let able = pools.filter(|(_, pool)| self.covers(&pool.ability, &parts));
         let pools: Vec<u32> = able.map(|(number, _)| number).collect();
-        let class = self.queues.insert_class(queue, kind, size, pools.clone());
+        let amounts = self.demands.amounts(parts.demand);
+        let class = self.queues.insert_class(parts, amounts, pools.clone());
         for pool in pools {
             self.workers.pools.at_mut(pool).classes.push(class);
         }
+        self.make_room(class);
         self.choose_members(class);
         class
     }

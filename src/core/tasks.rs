@@ -31,6 +31,10 @@ pub(super) struct Task {
     pub(super) suspected: u8,
     /// RETRY dropped `delay=`, `at=` and `expires=`.
     pub(super) retried: bool,
+    /// `serial=yes`: it has its turn among those of its key.
+    pub(super) serial: bool,
+    /// It waits for tasks that it comes after.
+    pub(super) after: bool,
     /// `key=` in the record's header, still encoded.
     pub(super) key: Option<Slice>,
     /// Who gets RESULT.
@@ -50,6 +54,8 @@ pub(super) enum Phase {
     /// Not before a Unix time in milliseconds. A wait of so long, a delay or a backoff, is over at a
     /// monotonic time, whatever the wall clock is set to; that is 0 where the wall clock decides.
     Scheduled { due_ms: u64, over_us: u64 },
+    /// Due, and waits for other tasks.
+    Blocked,
     /// Since a monotonic time; in a line (of an owner, under a keyed route) since another.
     Ready { since_us: u64, lined_us: u64, owner: u32 },
     /// By a worker's session since a monotonic time; `place` is where the worker lists it.
@@ -103,6 +109,7 @@ impl Phase {
     pub(super) fn state(self) -> State {
         match self {
             Self::Scheduled { .. } => State::Scheduled,
+            Self::Blocked => State::Blocked,
             Self::Ready { .. } => State::Ready,
             Self::Leased { .. } => State::Leased,
             Self::Dead { .. } => State::Dead,
@@ -198,6 +205,8 @@ impl Task {
             attempts: submit.attempts.map_or(0, |most| u16::try_from(most).unwrap_or(u16::MAX)),
             suspected: 0,
             retried: false,
+            serial: submit.serial,
+            after: submit.after.is_some(),
             key: submit.key,
             watcher: Peer::default(),
             more: More::of(id, submit),
@@ -319,7 +328,7 @@ impl Task {
         line.at_ms = match self.phase {
             Phase::Scheduled { due_ms, .. } => due_ms,
             Phase::Dead { at_ms } | Phase::Cancelled { at_ms } => at_ms,
-            Phase::Ready { .. } | Phase::Leased { .. } => 0,
+            Phase::Blocked | Phase::Ready { .. } | Phase::Leased { .. } => 0,
         };
         line.suspected = self.suspected.into();
         line.retried = self.retried;

@@ -18,6 +18,8 @@ pub(super) enum Reason {
     Grace(u32),
     /// Monotonic: the first task of a keyed class may go to another than its owner.
     Spill(u32),
+    /// Monotonic: the head of a class with amounts may have waited too long.
+    Starved(u32),
     /// Monotonic: a released task that waits apart may go to more workers.
     Apart(TaskId),
     /// Monotonic: a worker's session that failed everything is tried again.

@@ -8,7 +8,7 @@ use crate::core::tasks::{Phase, Task};
 use crate::cost::Figures;
 use crate::frame::Decimal;
 use crate::message::{Route, TaskFilter};
-use crate::task::State;
+use crate::task::{State, TaskId};
 
 /// How many slots of the task table one TASKS looks at, so that no question stalls the scheduler.
 const SCAN: u32 = 20_000;
@@ -39,8 +39,13 @@ impl Core {
         kinds.sort();
         kinds.dedup();
         let able = |class: &u32| !self.queues.class(*class).pools.is_empty();
+        let suspects = |class: u32| {
+            let mut suspects = self.isolation.waiting.range((class, TaskId::default())..);
+            suspects.next().is_some_and(|(its, _)| *its == class)
+        };
         let waiting = |class: &&u32| {
-            self.queues.class(**class).waiting > 0 || self.apart.contains_key(*class)
+            let lines = self.queues.class(**class).waiting > 0 || self.apart.contains_key(*class);
+            lines || suspects(**class)
         };
         let unroutable = queue.classes.iter().filter(waiting).any(|class| !able(class));
         json!({
@@ -81,6 +86,10 @@ impl Core {
             (Some(_), false) if worker.breaker.is_tripped() => "tripped",
             (Some(_), false) => "here",
         };
+        let held = worker.stock.held.iter();
+        let held = held.map(|(name, amount)| (self.demands.resources.name(*name), *amount));
+        let held: Vec<_> = held.collect();
+        let held = held.iter().map(|(name, amount)| (&**name, *amount));
         json!({
             "name": name,
             "session": worker.session.to_string(),
@@ -95,6 +104,9 @@ impl Core {
             "kinds": entry.kinds,
             "queues": entry.queues,
             "tags": entry.tags,
+            "res": amounts_value(entry.res.iter().map(|(name, amount)| (name.as_str(), *amount))),
+            "held": amounts_value(held),
+            "saved": worker.saved_for.is_some(),
             "heartbeat_ms": entry.heartbeat_ms,
             "since_ms": entry.since_ms,
         })
@@ -145,6 +157,7 @@ impl Core {
         });
         let now_us = self.now.mono_us;
         match task.phase {
+            Phase::Blocked => {}
             Phase::Scheduled { due_ms, .. } => set(&mut value, "due_ms", json!(due_ms)),
             Phase::Ready { since_us, .. } => {
                 set(&mut value, "waiting_ms", json!(now_us.saturating_sub(since_us) / 1000));
@@ -219,6 +232,10 @@ impl Core {
             Some((kind, self.now.mono_us.saturating_sub(since_us)))
         })
     }
+}
+
+fn amounts_value<'a>(amounts: impl Iterator<Item = (&'a str, u64)>) -> Value {
+    Value::Object(amounts.map(|(name, amount)| (name.to_owned(), json!(amount))).collect())
 }
 
 fn counts_value(counts: &Counts) -> Value {

@@ -7,11 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::breaker::Breaker;
+use crate::core::demand::Demand;
 use crate::core::entry::Entry;
 use crate::core::event::Peer;
+use crate::core::queues::Class;
 use crate::core::shares::Shares;
 use crate::core::slots::Slots;
 use crate::core::standing::{Standing, Uses};
+use crate::core::stock::{Amounts, Room, Stock, amount_of};
 use crate::cost::Pair;
 use crate::route::{Weight, Weighted};
 use crate::task::{Attempt, SessionId, TaskId};
@@ -52,6 +55,10 @@ pub(super) struct Worker {
     pub(super) superseded: bool,
     /// Held up because it fails everything.
     pub(super) breaker: Breaker,
+    /// What it has, and what of it is taken up.
+    pub(super) stock: Stock,
+    /// The class for whose head it gets nothing else.
+    pub(super) saved_for: Option<u32>,
     /// Emptied for a suspected task.
     pub(super) reserved: Option<TaskId>,
     /// Monotonic microseconds until which the session is kept without a connection.
@@ -74,6 +81,10 @@ pub(super) struct Unanswered {
     pub(super) reason: &'static str,
     pub(super) queue: u32,
     pub(super) key: Option<Box<str>>,
+    /// It keeps the turn of its key.
+    pub(super) serial: bool,
+    /// What it takes up.
+    pub(super) amounts: Option<Amounts>,
 }
 
 impl Worker {
@@ -91,6 +102,8 @@ impl Worker {
             draining: false,
             superseded: false,
             breaker: Breaker::default(),
+            stock: Stock::default(),
+            saved_for: None,
             reserved: None,
             grace_until_us: 0,
             restored: false,
@@ -111,8 +124,13 @@ impl Worker {
         self.unanswered.range((id, 0)..=(id, Attempt::MAX)).next().is_some()
     }
 
-    /// Whether it can be given a task now.
+    /// Whether it can be given a task now, if that takes up no more than is there.
     pub(super) fn is_free(&self) -> bool {
+        self.saved_for.is_none() && self.has_room()
+    }
+
+    /// As [`Worker::is_free`], but for what it is saved for.
+    pub(super) fn has_room(&self) -> bool {
         let busy = self.busy();
         let takes = self.takes_work() && self.reserved.is_none() && self.breaker.lets_pass(busy);
         takes && busy < self.entry.slots as usize
@@ -136,17 +154,25 @@ pub(super) struct Ability {
     pub(super) kinds: Option<Vec<u32>>,
     /// Numbers of queues' names, ascending; `None` is every queue.
     pub(super) queues: Option<Vec<u32>>,
-    pub(super) tags: Vec<String>,
+    /// Numbers of tags, ascending.
+    pub(super) tags: Vec<u32>,
+    /// What they have, by its number, ascending.
+    pub(super) capacities: Vec<(u32, u64)>,
     /// The power of two of the largest payload.
     pub(super) size: u8,
 }
 
 impl Ability {
-    pub(super) fn covers(&self, queue: u32, kind: u32, size: u8) -> bool {
+    /// Whether a task of a queue (by its name's number), a kind and a size that asks for that can
+    /// be done at all.
+    pub(super) fn covers(&self, queue: u32, kind: u32, size: u8, demand: &Demand) -> bool {
         let has = |list: &Option<Vec<u32>>, number: u32| {
             list.as_ref().is_none_or(|list| list.binary_search(&number).is_ok())
         };
-        size <= self.size && has(&self.kinds, kind) && has(&self.queues, queue)
+        let tagged = demand.tags.iter().all(|tag| self.tags.binary_search(tag).is_ok());
+        let enough = |(name, amount): &(u32, u64)| *amount <= amount_of(&self.capacities, *name);
+        let tagged = tagged && demand.amounts.iter().all(enough);
+        size <= self.size && tagged && has(&self.kinds, kind) && has(&self.queues, queue)
     }
 }
 
@@ -168,6 +194,10 @@ pub(super) struct Pool {
     pub(super) shares: Shares,
     /// Keyed classes with waiting tasks.
     pub(super) keyed: BTreeSet<u32>,
+    /// Unkeyed classes with amounts whose heads are listed; they are few, so each is looked at.
+    pub(super) bulky: BTreeSet<u32>,
+    /// Who has room, by the demand of classes with amounts.
+    pub(super) rooms: BTreeMap<u32, Room>,
 }
 
 /// Connections, workers' sessions and pools.
@@ -270,6 +300,8 @@ impl Workers {
             heads: BTreeMap::new(),
             shares: Shares::default(),
             keyed: BTreeSet::new(),
+            bulky: BTreeSet::new(),
+            rooms: BTreeMap::new(),
         });
         self.by_ability.insert(ability, pool);
         (pool, true)
@@ -293,6 +325,10 @@ impl Workers {
         if let Some(standing) = &mut pool.standing {
             standing.set(place, worker, weight);
         }
+        for room in pool.rooms.values_mut() {
+            let weight = if worker.stock.fits(&room.amounts) { weight } else { Weight::ZERO };
+            room.set(place, worker, weight);
+        }
     }
 
     /// Tells the pool that the worker has no room, for as long as nobody refreshes it.
@@ -303,6 +339,9 @@ impl Workers {
         pool.free.set(place, Weight::ZERO);
         if let Some(standing) = &mut pool.standing {
             standing.set(place, worker, Weight::ZERO);
+        }
+        for room in pool.rooms.values_mut() {
+            room.set(place, worker, Weight::ZERO);
         }
     }
 
@@ -322,6 +361,54 @@ impl Workers {
 pub(super) type Head = (u64, TaskId, u32);
 
 impl Pool {
+    /// A worker leaves its place to others.
+    pub(super) fn leave(&mut self, place: u32, title: &Arc<str>) {
+        self.free.set(place, Weight::ZERO);
+        self.rooms.values_mut().for_each(|room| room.free.set(place, Weight::ZERO));
+        for standing in self.standings_mut().flatten() {
+            standing.forget(place, title);
+        }
+    }
+
+    /// The orders of its free workers, and of those that have room for some amounts.
+    pub(super) fn standings_mut(&mut self) -> impl Iterator<Item = &mut Option<Box<Standing>>> {
+        let rooms = self.rooms.values_mut().map(|room| &mut room.standing);
+        std::iter::once(&mut self.standing).chain(rooms)
+    }
+
+    /// The orders of those that have room for what a demand takes up.
+    pub(super) fn standing_for(&self, demand: u32) -> Option<&Standing> {
+        match self.rooms.get(&demand) {
+            Some(room) => room.standing.as_deref(),
+            None => self.standing.as_deref(),
+        }
+    }
+
+    /// As [`Pool::standing_for`], to change them.
+    pub(super) fn standing_for_mut(&mut self, demand: u32) -> Option<&mut Standing> {
+        match self.rooms.get_mut(&demand) {
+            Some(room) => room.standing.as_deref_mut(),
+            None => self.standing.as_deref_mut(),
+        }
+    }
+
+    /// The weights of those that have room for tasks of a class, by place.
+    pub(super) fn free_for(&self, class: &Class) -> &Weighted {
+        match self.rooms.get(&class.parts.demand) {
+            Some(room) => &room.free,
+            None => &self.free,
+        }
+    }
+
+    /// Lists a class with amounts, or no longer.
+    pub(super) fn list_bulky(&mut self, class: u32, waits: bool) {
+        if waits {
+            self.bulky.insert(class);
+        } else {
+            self.bulky.remove(&class);
+        }
+    }
+
     /// Lists the head of a class; its queue waits from then on, if it is open.
     pub(super) fn list(&mut self, queue: u32, open: bool, head: Head) {
         let heads = self.heads.entry(queue).or_default();

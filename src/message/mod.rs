@@ -2,9 +2,11 @@
 //!
 //! - [`request`]: peer to scheduler.
 //! - [`reply`]: scheduler to peer, asked for or not.
+//! - [`amounts`]: what workers have and tasks take up.
 //! - [`observe`]: what an observer wants to be told.
 //! - [`code`]: the closed list of error codes. [`why`]: that of EXPLAIN.
 
+pub mod amounts;
 pub mod code;
 pub mod observe;
 pub mod policy;
@@ -17,6 +19,7 @@ pub use observe::EventFilter;
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
 pub use request::{
-    Fail, Grants, Hello, Purge, Request, Retry, Role, Slice, Start, Submit, TaskFilter,
+    AfterFailure, Fail, Grants, Hello, Purge, Request, Retry, Role, Slice, Start, Submit,
+    TaskFilter,
 };
 pub use why::Why;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::frame::{Frame, canonical};
+use crate::message::amounts::read_amounts;
 use crate::message::observe::EventFilter;
 use crate::route::Weight;
 use crate::task::{Attempt, SessionId, State, TaskId};
@@ -75,6 +76,8 @@ pub struct Hello {
     pub queues: Option<Vec<String>>,
     /// Its tags, against the needs of tasks.
     pub tags: Vec<String>,
+    /// What it has, with how much, against the amounts of tasks.
+    pub res: Vec<(String, u64)>,
     /// Announced period of life signs in milliseconds, 1000 to 60000; `None`: alive while connected.
     pub heartbeat_ms: Option<u64>,
     /// What an hour of its time costs, for the spend statistics; 0 by default.
@@ -182,6 +185,16 @@ pub struct Submit {
     pub key: Option<Slice>,
     /// At most one unended task of the queue bears it, still encoded.
     pub unique: Option<Slice>,
+    /// The tasks that it comes after: identifiers separated by commas.
+    pub after: Option<Slice>,
+    /// What becomes of it if one of those is dead or cancelled.
+    pub after_failure: AfterFailure,
+    /// Tasks of its key and queue run one at a time.
+    pub serial: bool,
+    /// The tags that its worker must have: names separated by commas.
+    pub needs: Option<Slice>,
+    /// What it takes up while it runs: `cpu:4,mem:8000`.
+    pub res: Option<Slice>,
     /// When it may start.
     pub start: Start,
     /// Milliseconds from submission after which it is cancelled if it never was leased since.
@@ -200,6 +213,34 @@ pub struct Submit {
     pub result_ttl_ms: u64,
     /// Whether the submitter gets RESULT at the end.
     pub watch: bool,
+}
+
+/// What becomes of a task if one that it comes after is dead or cancelled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AfterFailure {
+    /// It waits on: somebody may bring the other one back.
+    #[default]
+    Wait,
+    /// It is cancelled.
+    Cancel,
+    /// It runs, as if the other one were done.
+    Run,
+}
+
+impl AfterFailure {
+    /// The word in SUBMIT.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Cancel => "cancel",
+            Self::Run => "run",
+        }
+    }
+
+    /// What that word means.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Wait, Self::Cancel, Self::Run].into_iter().find(|its| its.word() == word)
+    }
 }
 
 /// When a task may start.
@@ -257,6 +298,22 @@ impl Submit {
         self.unique.map(|unique| canonical(self.text(unique)))
     }
 
+    /// The tags that its worker must have, in the order given.
+    pub fn needs(&self) -> impl Iterator<Item = &str> {
+        self.needs.into_iter().flat_map(|needs| self.text(needs).split(','))
+    }
+
+    /// What it takes up while it runs, in the order given.
+    pub fn amounts(&self) -> Vec<(&str, u64)> {
+        self.res.and_then(|res| read_amounts(self.text(res))).unwrap_or_default()
+    }
+
+    /// The tasks that it comes after, in the order given.
+    pub fn after(&self) -> impl Iterator<Item = TaskId> {
+        let ids = self.after.into_iter().flat_map(|after| self.text(after).split(','));
+        ids.filter_map(|id| TaskId::parse(id.as_bytes()))
+    }
+
     /// The queue's name.
     pub fn queue(&self) -> &str {
         self.queue.map_or(Self::QUEUE, |queue| self.text(queue))
@@ -292,7 +349,7 @@ pub enum Retry {
 pub struct Purge {
     /// The queue.
     pub queue: String,
-    /// Dead and cancelled tasks are forgotten, scheduled and ready ones cancelled.
+    /// Dead and cancelled tasks are forgotten, scheduled, blocked and ready ones cancelled.
     pub state: State,
     /// Where the request before ended; 0 begins.
     pub cursor: u64,

@@ -28,6 +28,10 @@ pub enum Why {
     Owner,
     /// All workers that are able are full.
     NoSlot,
+    /// Able workers have free slots, but not the amounts free.
+    NoRoom,
+    /// Able workers are kept for tasks that have starved for their amounts.
+    Saved,
     /// A worker that is able is being emptied for a suspected task.
     Reserved,
     /// A worker that is able is held up, because it fails everything.
@@ -46,6 +50,10 @@ pub enum Why {
     At,
     /// Scheduled: the pause after an attempt.
     Backoff,
+    /// Blocked: tasks that it comes after are not done.
+    After,
+    /// Blocked: it is another task's turn with its key.
+    Serial,
     /// Leased: who runs it, since when.
     Running,
     /// Leased: it runs far longer than its kind does.
@@ -62,7 +70,7 @@ pub enum Why {
 
 impl Why {
     /// Every code, in the order of protocol.md.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::NoWorker,
         Self::Away,
         Self::Draining,
@@ -75,6 +83,8 @@ impl Why {
         Self::Released,
         Self::Owner,
         Self::NoSlot,
+        Self::NoRoom,
+        Self::Saved,
         Self::Reserved,
         Self::Tripped,
         Self::Sorting,
@@ -84,6 +94,8 @@ impl Why {
         Self::Delay,
         Self::At,
         Self::Backoff,
+        Self::After,
+        Self::Serial,
         Self::Running,
         Self::Straggler,
         Self::TimeLimit,
@@ -107,6 +119,8 @@ impl Why {
             Self::Released => "released",
             Self::Owner => "owner",
             Self::NoSlot => "no-slot",
+            Self::NoRoom => "no-room",
+            Self::Saved => "saved",
             Self::Reserved => "reserved",
             Self::Tripped => "tripped",
             Self::Sorting => "sorting",
@@ -116,6 +130,8 @@ impl Why {
             Self::Delay => "delay",
             Self::At => "at",
             Self::Backoff => "backoff",
+            Self::After => "after",
+            Self::Serial => "serial",
             Self::Running => "running",
             Self::Straggler => "straggler",
             Self::TimeLimit => "time-limit",

@@ -5,151 +5,11 @@
 
 use bytes::BufMut;
 
-use crate::frame::{Decimal, HEADER_MAX, Writer};
-use crate::message::{
-    Code, Fail, Hello, Purge, Refusal, Request, Retry, Role, Start, Submit, TaskFilter,
-};
+use crate::frame::{HEADER_MAX, Writer};
+use crate::message::amounts::{read_amounts, spell_amounts};
+use crate::message::{Code, Fail, Hello, Purge, Refusal, Request, Retry, Role, Submit, TaskFilter};
 use crate::protocol::{TEXT_MAX, events};
 use crate::task::{Attempt, TaskId, is_name};
-
-/// A task to be submitted. What is `None` is left to the scheduler's defaults; see protocol.md.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submission<'a> {
-    /// What it is.
-    pub kind: &'a str,
-    /// Where it waits.
-    pub queue: Option<&'a str>,
-    /// What it belongs to.
-    pub key: Option<&'a str>,
-    /// When it may start.
-    pub start: Start,
-    /// Milliseconds from submission after which it is cancelled unless it was leased.
-    pub expires_ms: Option<u64>,
-    /// Milliseconds without a sign of progress after which a lease ends.
-    pub timeout_ms: Option<u64>,
-    /// Milliseconds after which a lease ends in any case.
-    pub max_run_ms: Option<u64>,
-    /// How many failures, timeouts and losses make it dead.
-    pub attempts: Option<Attempts>,
-    /// The first backoff in milliseconds.
-    pub backoff_ms: Option<u64>,
-    /// At most one unended task of the queue bears it.
-    pub unique: Option<&'a str>,
-    /// How long `unique` is held after the end, in milliseconds.
-    pub unique_for_ms: Option<u64>,
-    /// How long the result is kept, in milliseconds.
-    pub result_ttl_ms: Option<u64>,
-    /// Under the order `priority`: the highest first.
-    pub priority: Option<Decimal>,
-    /// Under the order `priority`: without one, weight × time ÷ resource.
-    pub weight: Option<Decimal>,
-    /// How long it will take, in milliseconds.
-    pub time_ms: Option<u64>,
-    /// See `weight`.
-    pub resource: Option<Decimal>,
-    /// Whether RESULT is pushed to the submitter at the end.
-    pub watch: bool,
-    /// Free text for tracing, handed on to the worker.
-    pub trace: Option<&'a str>,
-    /// Handed to the worker as it is.
-    pub payload: &'a [u8],
-}
-
-/// A bound on failures, timeouts and losses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempts {
-    /// 1 to 1000.
-    AtMost(u32),
-    /// None at all.
-    Unlimited,
-}
-
-impl<'a> Submission<'a> {
-    /// A task with every option left to its default.
-    pub const fn new(kind: &'a str, payload: &'a [u8]) -> Self {
-        Self {
-            kind,
-            queue: None,
-            key: None,
-            start: Start::Now,
-            expires_ms: None,
-            timeout_ms: None,
-            max_run_ms: None,
-            attempts: None,
-            backoff_ms: None,
-            unique: None,
-            unique_for_ms: None,
-            result_ttl_ms: None,
-            priority: None,
-            weight: None,
-            time_ms: None,
-            resource: None,
-            watch: false,
-            trace: None,
-            payload,
-        }
-    }
-
-    /// Appends the SUBMIT frame.
-    ///
-    /// # Errors
-    ///
-    /// The refusal that the scheduler would give, for a kind or queue that is no name and a text that
-    /// is empty, over 256 bytes, or holds control characters. Nothing is appended then.
-    pub fn put(&self, out: &mut impl BufMut) -> Result<(), Refusal> {
-        check_name("kind", self.kind)?;
-        self.queue.map_or(Ok(()), |queue| check_name("queue", queue))?;
-        let texts = [("key", self.key), ("unique", self.unique), ("trace", self.trace)];
-        for (name, text) in texts {
-            text.map_or(Ok(()), |text| check_text(name, text))?;
-        }
-        let mut line = Writer::verb(out, "SUBMIT").arg(self.kind);
-        if let Some(queue) = self.queue {
-            line = line.option("queue", queue);
-        }
-        line = match self.start {
-            Start::Now => line,
-            Start::Delay(ms) => line.option_number("delay", ms),
-            Start::At(ms) => line.option_number("at", ms),
-        };
-        line = match self.attempts {
-            None => line,
-            Some(Attempts::AtMost(bound)) => line.option_number("attempts", u64::from(bound)),
-            Some(Attempts::Unlimited) => line.option("attempts", "none"),
-        };
-        let numbers = [
-            ("expires", self.expires_ms),
-            ("timeout", self.timeout_ms),
-            ("max-run", self.max_run_ms),
-            ("backoff", self.backoff_ms),
-            ("unique-for", self.unique_for_ms),
-            ("result-ttl", self.result_ttl_ms),
-            ("time", self.time_ms),
-        ];
-        for (name, number) in numbers {
-            if let Some(number) = number {
-                line = line.option_number(name, number);
-            }
-        }
-        let decimals =
-            [("priority", self.priority), ("weight", self.weight), ("resource", self.resource)];
-        for (name, decimal) in decimals {
-            if let Some(decimal) = decimal {
-                line = line.option(name, &decimal.to_string());
-            }
-        }
-        for (name, text) in texts {
-            if let Some(text) = text {
-                line = line.option(name, text);
-            }
-        }
-        if self.watch {
-            line = line.option("watch", "yes");
-        }
-        line.payload(self.payload);
-        Ok(())
-    }
-}
 
 /// Appends a request or a notice.
 ///
@@ -301,6 +161,9 @@ pub fn put_hello(
         if !hello.tags.is_empty() {
             line = line.option("tags", &hello.tags.join(","));
         }
+        if !hello.res.is_empty() {
+            line = line.option("res", &spell_amounts(&hello.res));
+        }
         if hello.price > 0.0 {
             line = line.option("price", &price(hello.price));
         }
@@ -333,6 +196,7 @@ fn check_hello(hello: &Hello) -> Result<(), Refusal> {
             check_name("entry of a list", name)?;
         }
     }
+    check_amounts(&hello.res)?;
     if !hello.host.is_empty() {
         check_text("host", &hello.host)?;
     }
@@ -349,6 +213,14 @@ fn price(price: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+pub(super) fn check_amounts<N: AsRef<str>>(amounts: &[(N, u64)]) -> Result<(), Refusal> {
+    let fits = amounts.is_empty() || read_amounts(&spell_amounts(amounts)).is_some();
+    fits.then_some(()).ok_or_else(|| {
+        let rule = "res has 1 to 8 names, each once, with amounts from 1 to 10^12";
+        Refusal::new(Code::BadValue, rule)
+    })
+}
+
 pub(super) fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     is_name(name).then_some(()).ok_or_else(|| {
         let rule = "is a name: 1 to 128 characters of A-Z a-z 0-9 . _ / -";
@@ -356,7 +228,7 @@ pub(super) fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     })
 }
 
-fn check_text(what: &str, text: &str) -> Result<(), Refusal> {
+pub(super) fn check_text(what: &str, text: &str) -> Result<(), Refusal> {
     let fits = (1..=TEXT_MAX).contains(&text.len()) && !text.contains(char::is_control);
     fits.then_some(()).ok_or_else(|| {
         let rule = "has 1 to 256 bytes and no control characters";

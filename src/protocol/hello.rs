@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::frame::{Frame, Word, Words, decode, number};
+use crate::message::amounts::owned_amounts;
 use crate::message::{Code, Hello, Refusal, Role};
 use crate::protocol::parse::SLOTS_MAX;
 use crate::protocol::{TEXT_MAX, VERSIONS};
@@ -74,6 +75,7 @@ fn options(role: Role, words: Words<'_>) -> Result<Hello, Refusal> {
         kinds: None,
         queues: None,
         tags: Vec::new(),
+        res: Vec::new(),
         heartbeat_ms: None,
         price: 0.0,
         payload_max: None,
@@ -136,6 +138,10 @@ fn set(hello: &mut Hello, name: &str, value: &str) -> Result<(), &'static str> {
         "tags" => {
             let tags = names(value).flatten();
             hello.tags = tags.ok_or("tags is a list of 1 to 256 names")?;
+        }
+        "res" => {
+            let res = owned_amounts(value);
+            hello.res = res.ok_or("res is a list of 1 to 8 amounts such as cpu:4")?;
         }
         "heartbeat" => {
             let period = within(HEARTBEAT_MS.0, HEARTBEAT_MS.1);

@@ -11,7 +11,7 @@
 //!
 //! The side of those who dial it:
 //!
-//! - [`ask`]: requests to frames.
+//! - [`ask`]: requests to frames; [`submission`] is the largest of them.
 //! - [`answer`]: frames of the scheduler to answers and pushes.
 
 pub mod answer;
@@ -21,6 +21,7 @@ mod events;
 pub mod hello;
 pub mod parse;
 pub mod render;
+pub mod submission;
 pub mod submit;
 mod words;
 
@@ -28,11 +29,12 @@ mod words;
 mod tests;
 
 pub use answer::{Answer, read_frame};
-pub use ask::{Attempts, Submission, put_done, put_hello, put_request};
+pub use ask::{put_done, put_hello, put_request};
 pub use codec::{Codec, Limits, Violation};
 pub use hello::greet;
 pub use parse::{Parsed, announced_result, parse_request};
 pub use render::{Terms, put_ping, put_refusal, render, render_stored};
+pub use submission::{Attempts, Submission};
 pub use submit::parse_submit;
 
 /// The versions of the protocol that are spoken, lowest and highest.

@@ -172,7 +172,8 @@ fn pause(frame: &Frame, mut words: Cursor<'_>, paused: bool) -> Result<Request, 
 }
 
 /// The states of tasks that PURGE may clear.
-const PURGED: [State; 4] = [State::Dead, State::Cancelled, State::Scheduled, State::Ready];
+const PURGED: [State; 5] =
+    [State::Dead, State::Cancelled, State::Scheduled, State::Blocked, State::Ready];
 
 fn purge(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
     let queue = words.arg("queue")?.name("queue")?.to_owned();
@@ -183,8 +184,8 @@ fn purge(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
             b"state" => {
                 given.once(0, item)?;
                 let state = item.text().and_then(State::parse).filter(|s| PURGED.contains(s));
-                purge.state =
-                    state.ok_or_else(|| bad("state is dead, cancelled, scheduled or ready"))?;
+                purge.state = state
+                    .ok_or_else(|| bad("state is dead, cancelled, scheduled, blocked or ready"))?;
             }
             b"cursor" => {
                 given.once(1, item)?;

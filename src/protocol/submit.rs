@@ -2,8 +2,8 @@
 //! accepted here is read again after a restart.
 
 use crate::frame::{Decimal, Frame};
-use crate::message::{Code, Refusal, Start, Submit};
-use crate::protocol::words::{Cursor, Given, Item, narrow};
+use crate::message::{AfterFailure, Code, Refusal, Start, Submit};
+use crate::protocol::words::{Cursor, Given, Item, bad, narrow};
 use crate::task::TaskId;
 
 /// The longest duration that can be given, in milliseconds: ten years.
@@ -14,6 +14,10 @@ pub const BACKOFF_MAX_MS: u64 = 86_400_000;
 pub const KEEP_MAX_MS: u64 = 2_592_000_000;
 /// The highest priority, weight and resource.
 pub const PRIORITY_MAX: Decimal = Decimal::whole(1_000_000_000);
+/// The most tasks that a task can come after.
+pub const AFTER_MAX: usize = 250;
+/// The most tags that a task can need.
+pub const NEEDS_MAX: usize = 16;
 /// The most attempts that can be bounded.
 pub const ATTEMPTS_MAX: u64 = 1000;
 
@@ -38,6 +42,11 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
         queue: None,
         key: None,
         unique: None,
+        after: None,
+        after_failure: AfterFailure::default(),
+        serial: false,
+        needs: None,
+        res: None,
         start: Start::Now,
         expires_ms: None,
         timeout_ms: None,
@@ -62,6 +71,16 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
     if given.has(UNIQUE_FOR) && submit.unique.is_none() {
         return Err(Refusal::new(Code::Missing, "unique-for needs unique"));
     }
+    if given.has(AFTER_FAILURE) && submit.after.is_none() {
+        return Err(Refusal::new(Code::Missing, "after-failure needs after"));
+    }
+    if submit.serial && submit.key.is_none() {
+        return Err(Refusal::new(Code::Missing, "serial needs key"));
+    }
+    if submit.serial && given.has(PRIORITY) {
+        let text = "serial and priority exclude each other: tasks of a key run in their order";
+        return Err(Refusal::new(Code::Conflict, text));
+    }
     Ok(submit)
 }
 
@@ -72,6 +91,7 @@ const UNIQUE_FOR: u32 = 10;
 const PRIORITY: u32 = 14;
 const WEIGHT: u32 = 15;
 const RESOURCE: u32 = 17;
+const AFTER_FAILURE: u32 = 21;
 
 fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Result<(), Refusal> {
     match item.name {
@@ -148,6 +168,29 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
         b"resource" => {
             given.once(RESOURCE, item)?;
             item.decimal("resource", Decimal::from_thousandths(1), PRIORITY_MAX)?;
+        }
+        b"after" => {
+            given.once(20, item)?;
+            submit.after = Some(item.ids_slice("after", AFTER_MAX)?);
+        }
+        b"after-failure" => {
+            given.once(AFTER_FAILURE, item)?;
+            submit.after_failure = item
+                .text()
+                .and_then(AfterFailure::parse)
+                .ok_or_else(|| bad("after-failure is wait, cancel or run"))?;
+        }
+        b"serial" => {
+            given.once(19, item)?;
+            submit.serial = item.yes_or_no("serial")?;
+        }
+        b"res" => {
+            given.once(22, item)?;
+            submit.res = Some(item.amounts_slice("res")?);
+        }
+        b"needs" => {
+            given.once(18, item)?;
+            submit.needs = Some(item.names_slice("needs", NEEDS_MAX)?);
         }
         _ => return Err(item.unknown()),
     }

@@ -1,6 +1,7 @@
 //! The words of a request's header, taken one after another and checked as they are taken.
 
 use crate::frame::{Decimal, decode, number};
+use crate::message::amounts::{AMOUNTS_MAX, read_amounts};
 use crate::message::{Code, Refusal, Slice};
 use crate::protocol::TEXT_MAX;
 use crate::task::{Attempt, TaskId, is_name};
@@ -128,6 +129,38 @@ impl<'a> Item<'a> {
     pub(super) fn name_slice(self, what: &str) -> Result<Slice, Refusal> {
         self.name(what)?;
         Ok(self.slice())
+    }
+
+    /// The place of a list of names in the header.
+    pub(super) fn names_slice(self, what: &str, most: usize) -> Result<Slice, Refusal> {
+        self.list_slice(most, is_name).ok_or_else(|| {
+            bad(format!("{what} is a list of 1 to {most} names, separated by commas"))
+        })
+    }
+
+    /// The place of a list of amounts in the header.
+    pub(super) fn amounts_slice(self, what: &str) -> Result<Slice, Refusal> {
+        let read = self.text().and_then(read_amounts);
+        read.map(|_| self.slice()).ok_or_else(|| {
+            bad(format!(
+                "{what} is a list of 1 to {AMOUNTS_MAX} amounts such as cpu:4, up to 10^12"
+            ))
+        })
+    }
+
+    /// The place of a list of task identifiers in the header.
+    pub(super) fn ids_slice(self, what: &str, most: usize) -> Result<Slice, Refusal> {
+        let is_id = |id: &str| TaskId::parse(id.as_bytes()).is_some();
+        self.list_slice(most, is_id).ok_or_else(|| {
+            bad(format!("{what} is a list of 1 to {most} task ids, separated by commas"))
+        })
+    }
+
+    /// The place of a list in the header, if its entries are few enough and all that they should be.
+    fn list_slice(self, most: usize, is: impl Fn(&str) -> bool) -> Option<Slice> {
+        let entries = self.text()?.split(',');
+        let fits = entries.clone().count() <= most && entries.into_iter().all(is);
+        fits.then(|| self.slice())
     }
 
     /// The place of a free text in the header, still encoded.

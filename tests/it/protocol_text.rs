@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ganger::frame::{Frame, HEADER_MAX};
 use ganger::message::observe::{HAPPENINGS, STATS_MS};
-use ganger::message::{Code, Order, Route, Severity, Why};
+use ganger::message::{Code, Order, Route, Severity, Why, amounts};
 use ganger::protocol::hello::{HEARTBEAT_MS, LIST_MAX, PRICE_MAX};
 use ganger::protocol::{Answer, Parsed, codec, greet, parse, parse_request, read_frame, submit};
 
@@ -77,6 +77,10 @@ fn the_numbers_of_the_page_are_those_of_the_code() {
         submit::BACKOFF_MAX_MS,
         submit::KEEP_MAX_MS,
         submit::ATTEMPTS_MAX,
+        submit::NEEDS_MAX as u64,
+        amounts::AMOUNT_MAX,
+        amounts::AMOUNTS_MAX as u64,
+        submit::AFTER_MAX as u64,
         submit::at_max_ms(),
         HEARTBEAT_MS.0,
         HEARTBEAT_MS.1,
@@ -111,16 +115,25 @@ fn the_options_of_the_page_are_those_of_the_code() {
     {
         let value = match option {
             "queue" | "key" | "unique" | "trace" => "x",
-            "watch" => "yes",
+            "watch" | "serial" => "yes",
+            "after" => "06fq2v8k3n1zg",
+            "res" => "cpu:1",
+            "after-failure" => "run",
             _ => "1",
         };
-        let unique = if option == "unique-for" { "unique=x " } else { "" };
-        let text = format!("SUBMIT resize {unique}{option}={value}\n");
+        let needed = match option {
+            "unique-for" => "unique=x ",
+            "serial" => "key=x ",
+            "after-failure" => "after=06fq2v8k3n1zg ",
+            _ => "",
+        };
+        let text = format!("SUBMIT resize {needed}{option}={value}\n");
         let parsed = parse_request(&Frame::read(text.into()).unwrap());
         assert!(matches!(parsed, Parsed::Request(_)), "{option}: {parsed:?}");
     }
     let page = section("## 5 The greeting");
-    for option in ["name", "slots", "weight", "heartbeat", "price", "max-payload", "session", "pid"]
+    for option in
+        ["name", "slots", "weight", "heartbeat", "price", "max-payload", "session", "pid", "res"]
     {
         assert!(first_cells(page).contains(&option), "{option}");
         // A known option is checked; an unknown one would be passed over.
@@ -137,7 +150,7 @@ fn filled(text: &str) -> String {
         let (word, after) = after.split_once('>').unwrap();
         out.push_str(before);
         out.push_str(match word {
-            "id" | "next" | "another" => "06fq2v8k3n1zg",
+            "id" | "next" | "another" | "first" | "second" | "third" => "06fq2v8k3n1zg",
             "session" => "00000000000000000000000000000000",
             _ => "5",
         });

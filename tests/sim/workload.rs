@@ -11,6 +11,9 @@ pub(crate) const KINDS: [&str; 5] = ["resize", "encode", "mail", "report", "cras
 /// Names of queues; the first is the one of tasks that name none.
 pub(crate) const QUEUES: [&str; 4] = ["default", "photos", "bulk", "night"];
 
+/// Names of tags.
+pub(crate) const TAGS: [&str; 2] = ["gpu", "ssd"];
+
 /// The plan of a run. Rates are per thousand occasions, intervals in simulated microseconds; an
 /// interval of `None` is a kind of fault that this run does without.
 #[derive(Debug, Clone)]
@@ -114,6 +117,11 @@ pub(crate) struct Asking {
     pub(crate) unique: u32,
     pub(crate) watch: u32,
     pub(crate) keyed: u32,
+    /// Tasks of a key that run one at a time, tasks that come after others, tasks that ask for tags and
+    /// amounts.
+    pub(crate) serial: u32,
+    pub(crate) after: u32,
+    pub(crate) needy: u32,
     /// Payloads beyond the size that every worker takes.
     pub(crate) large: u32,
     /// Requests other than SUBMIT.
@@ -230,6 +238,9 @@ fn asking(dice: &mut Dice, pace: Pace) -> Asking {
         operate: rate(dice, 60),
         burst: rate(dice, 30),
         wrong: rate(dice, 30),
+        serial: rate(dice, 600),
+        after: rate(dice, 300),
+        needy: rate(dice, 400),
     }
 }
 

@@ -76,6 +76,7 @@ impl Shape {
             kinds,
             queues: None,
             tags: Vec::new(),
+            res: Vec::new(),
             heartbeat_ms: None,
             price: 0.0,
             payload_max: None,

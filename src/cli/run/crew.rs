@@ -318,7 +318,7 @@ async fn withdraw(client: &Client, queue: &str) -> Result<HashSet<TaskId>, Failu
             match id.zip(state_of(task)) {
                 None | Some((_, State::Done | State::Dead)) => {}
                 Some((id, State::Cancelled)) => drop(withdrawn.insert(id)),
-                Some((id, State::Ready | State::Scheduled | State::Leased)) => {
+                Some((id, State::Ready | State::Scheduled | State::Blocked | State::Leased)) => {
                     let client = client.clone();
                     cancels.spawn(async move { (id, client.cancel(id).await) });
                 }

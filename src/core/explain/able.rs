@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{LOOK, NAMED};
 use crate::core::Core;
 use crate::core::dispatch::NOBODY;
+use crate::core::stock::amount_of;
 use crate::core::view::set;
 use crate::core::workers::{Ability, Worker};
 use crate::message::Route;
@@ -18,6 +19,10 @@ pub(super) enum Stand {
     Free,
     /// It has none.
     Full,
+    /// It has, but what it has of what the tasks take up is not free.
+    Cramped,
+    /// It is kept for a class that has starved for what its tasks take up.
+    Saved,
     /// It is kept for a suspected task.
     Reserved,
     /// It fails everything, and is held up for a while.
@@ -33,7 +38,7 @@ pub(super) enum Stand {
 /// The able workers, by how they stand.
 #[derive(Debug, Default)]
 pub(super) struct Able {
-    groups: [Group; 7],
+    groups: [Group; 9],
     /// There are more than were looked at.
     pub(super) more: bool,
 }
@@ -58,8 +63,9 @@ impl Able {
 
     /// Those that are given tasks, when they have room.
     pub(super) fn takers(&self) -> usize {
-        let takers = [Stand::Free, Stand::Full, Stand::Reserved, Stand::Tripped];
-        takers.map(|stand| self.of(stand).count).iter().sum()
+        let takers = [Stand::Free, Stand::Full, Stand::Cramped, Stand::Saved];
+        let takers = takers.into_iter().chain([Stand::Reserved, Stand::Tripped]);
+        takers.map(|stand| self.of(stand).count).sum()
     }
 
     /// The first of them, whoever has room before the others.
@@ -78,6 +84,7 @@ impl Stand {
             _ if worker.reserved.is_some() => Self::Reserved,
             _ if !worker.breaker.lets_pass(worker.busy()) => Self::Tripped,
             _ if worker.is_free() => Self::Free,
+            _ if worker.has_room() => Self::Saved,
             _ => Self::Full,
         }
     }
@@ -86,6 +93,8 @@ impl Stand {
         match self {
             Self::Free => "free",
             Self::Full => "full",
+            Self::Cramped => "cramped",
+            Self::Saved => "saved",
             Self::Reserved => "reserved",
             Self::Tripped => "tripped",
             Self::Away => "away",
@@ -107,7 +116,12 @@ impl Core {
                 able.more = true;
                 break;
             }
-            let stand = Stand::of(self.workers.sessions.at(worker));
+            let its = self.workers.sessions.at(worker);
+            let stand = match Stand::of(its) {
+                Stand::Saved if its.saved_for == Some(class) => Stand::Cramped,
+                Stand::Free if !self.fits(worker, class) => Stand::Cramped,
+                stand => stand,
+            };
             if let Some(group) = able.groups.get_mut(stand as usize) {
                 group.count += 1;
                 if group.first.len() < NAMED {
@@ -161,7 +175,22 @@ impl Core {
             let name = self.queue_names.name(queue);
             lacks.push(("queue", format!("does not serve the queue {name}")));
         }
-        if class.size > ability.size {
+        let demand = self.demands.at(class.parts.demand);
+        let untagged = demand.tags.iter().filter(|tag| ability.tags.binary_search(tag).is_err());
+        let untagged: Vec<String> =
+            untagged.map(|tag| self.demands.tags.name(*tag).to_string()).collect();
+        if !untagged.is_empty() {
+            lacks.push(("needs", format!("lacks {}", untagged.join(", "))));
+        }
+        let scarce = |(name, amount): &&(u32, u64)| *amount > amount_of(&ability.capacities, *name);
+        let scarce = demand.amounts.iter().filter(scarce);
+        let scarce: Vec<String> = scarce
+            .map(|(name, amount)| format!("{amount} of {}", self.demands.resources.name(*name)))
+            .collect();
+        if !scarce.is_empty() {
+            lacks.push(("res", format!("has not {} in all", scarce.join(", "))));
+        }
+        if class.parts.size > ability.size {
             let bytes = 1_u64.checked_shl(ability.size.into()).unwrap_or(u64::MAX);
             lacks.push(("payload", format!("takes no payload over {bytes} bytes")));
         }

@@ -249,6 +249,18 @@ impl Core {
             let text = format!("able, but full: {listed}");
             reasons.push(self.of_workers(Why::NoSlot, text, full.count, &full.first));
         }
+        let others = [
+            (Stand::Cramped, Why::NoRoom, "able, but what it takes up is not free there"),
+            (Stand::Saved, Why::Saved, "kept for a task that has starved for what it takes up"),
+        ];
+        for (stand, why, text) in others {
+            let group = able.of(stand);
+            if group.count > 0 {
+                let listed = Self::listed(group, |worker| self.name_of(worker).to_string());
+                let text = format!("{text}: {listed}");
+                reasons.push(self.of_workers(why, text, group.count, &group.first));
+            }
+        }
         let reserved = able.of(Stand::Reserved);
         if reserved.count > 0 {
             let listed = Self::listed(reserved, |worker| self.name_of(worker).to_string());

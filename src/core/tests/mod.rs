@@ -1,16 +1,20 @@
 //! Pieces of the core, and properties of all of it, beside the golden scripts of `tests/scripts/core`.
 //!
+//! - `after`: crowds and chains of dependents.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
 //! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
+//! - `stock`: tasks that take up amounts.
 //! - `times`: backoff.
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
 
+mod after;
 mod lines;
 mod picks;
 mod routes;
 mod shares;
+mod stock;
 mod times;
 mod weight;
 

@@ -87,6 +87,11 @@ fn p28_unit_slots_weight_heartbeat_and_price_of_a_worker() {
         ("max-payload", &["1024", "18446744073709551615"], &["-1", "1k", "0", "1023"]),
         ("pid", &["0", "4711"], &["-1", "x"]),
         ("tags", &["gpu", "gpu,big"], &["", ",", "gpu,", "a b", "*"]),
+        (
+            "res",
+            &["cpu:4", "cpu:4,mem:1000000000000"],
+            &["", "cpu", "cpu:0", "cpu:4,cpu:4", "cpu:1.5"],
+        ),
         ("queues", &["*", "a,b", "a,a"], &["", "a,*", "a,,b"]),
         (
             "session",

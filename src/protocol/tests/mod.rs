@@ -1,6 +1,6 @@
 //! The protocol against itself: what one side spells, the other reads, however the bytes arrive.
 //!
-//! - `properties`: round trips, splits, arbitrary bytes.
+//! - `properties`: round trips, splits, arbitrary bytes; `wanted`: anything that SUBMIT can say.
 //! - `framing`, `greeting`, `requests`: what is wrong and what is at the limit, one by one, by the ids
 //!   of the fault catalogue.
 
@@ -9,6 +9,7 @@ mod greeting;
 mod observing;
 mod properties;
 mod requests;
+mod wanted;
 
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;

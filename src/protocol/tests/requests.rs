@@ -35,6 +35,22 @@ fn p17_unit_what_is_missing_too_much_or_out_of_order() {
         ("SUBMIT resize queue=a queue=a\n", Code::UnknownOption),
         ("SUBMIT resize delay=1 at=1\n", Code::Conflict),
         ("SUBMIT resize unique-for=1\n", Code::Missing),
+        ("SUBMIT resize after-failure=run\n", Code::Missing),
+        ("SUBMIT resize after=06fq2v8k3n1zg after=06fq2v8k3n1zg\n", Code::UnknownOption),
+        (
+            "SUBMIT resize after=06fq2v8k3n1zg after-failure=wait after-failure=wait\n",
+            Code::UnknownOption,
+        ),
+        ("SUBMIT resize after=06fq2v8k3n1zg after-failure=retry\n", Code::BadValue),
+        ("SUBMIT resize res=cpu:1 res=cpu:1\n", Code::UnknownOption),
+        ("SUBMIT resize res=cpu\n", Code::BadValue),
+        ("SUBMIT resize res=cpu:1,cpu:2\n", Code::BadValue),
+        ("SUBMIT resize serial=yes\n", Code::Missing),
+        ("SUBMIT resize serial=yes queue=a\n", Code::Missing),
+        ("SUBMIT resize serial=maybe key=a\n", Code::BadValue),
+        ("SUBMIT resize serial=yes key=a priority=1\n", Code::Conflict),
+        ("SUBMIT resize serial=yes serial=yes key=a\n", Code::UnknownOption),
+        ("SUBMIT resize needs=a needs=b\n", Code::UnknownOption),
         ("DONE\n", Code::Missing),
         ("DONE 06fq2v8k3n1zg\n", Code::Missing),
         ("DONE 06fq2v8k3n1zg 1 2\n", Code::UnknownOption),
@@ -115,6 +131,30 @@ fn p26_unit_names_and_ids_have_an_alphabet() {
         for option in ["key", "unique", "trace"] {
             assert_eq!(submit(&format!("{option}={key}")), None, "{key}");
         }
+    }
+}
+
+#[test]
+fn after_is_a_list_of_ids() {
+    let most = vec![ID; 250].join(",");
+    for after in [ID, "06fq2v8k3n1zg,06fq2v8k3n1zh", &most] {
+        assert_eq!(submit(&format!("after={after}")), None, "{after}");
+    }
+    let above = most + "," + ID;
+    for after in ["", ",", "x", "06fq2v8k3n1zg,", "06fq2v8k3n1zg,,06fq2v8k3n1zg", "none", &above] {
+        assert_eq!(submit(&format!("after={after}")), Some(Code::BadValue), "{after}");
+    }
+}
+
+#[test]
+fn needs_are_a_short_list_of_names() {
+    let most = ["x"; 16].join(",");
+    for needs in ["a", "a,b", "a,a", "none", &"a".repeat(128), &most] {
+        assert_eq!(submit(&format!("needs={needs}")), None, "{needs}");
+    }
+    let above = most + ",x";
+    for needs in ["", ",", "a,", ",a", "a,,b", "*", "a%2cb", "a=b", &"a".repeat(129), &above] {
+        assert_eq!(submit(&format!("needs={needs}")), Some(Code::BadValue), "{needs}");
     }
 }
 

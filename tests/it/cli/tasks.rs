@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ganger::message::Route;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::Peer;
 use crate::support::program::{Running, Serve, eventually, ganger, say, say_to};
@@ -329,6 +329,78 @@ fn what_tasks_say_of_their_place_decides_it() {
     for id in [high, formula, low] {
         worker.expect(&format!("TASK {} 1 k queue=q", id.trim()));
     }
+}
+
+#[test]
+fn a_task_goes_where_its_needs_are_met() {
+    let serve = Serve::start();
+    let (_plain, _) = Peer::worker(serve.addr, "name=plain kinds=k slots=9");
+    let submitted = serve.say(["submit", "k", "--needs", "gpu,ssd"]).with(0).out;
+    let queues = serve.say(["queues", "--json"]).with(0).json();
+    assert_eq!(queues["queues"][0]["unroutable"], true);
+    let _able = serve.work(&["--tags", "ssd,gpu"], "cat", Path::new(HERE));
+    serve.say(["watch", id(&submitted)]).with(0);
+    serve.say(["submit", "k", "--needs", "a b"]).with(4).tells("the tag is a name");
+    let many = vec!["x".repeat(128); 40].join(",");
+    serve.say(["submit", "k", "--needs", &many]).with(4).tells("more tags or tasks");
+}
+
+#[test]
+fn serial_tasks_of_a_key_are_given_out_one_by_one() {
+    let serve = Serve::start();
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k slots=9");
+    let submit = || serve.say(["submit", "k", "--key", "x", "--serial"]).with(0).out;
+    let (first, second) = (submit(), submit());
+    worker.expect(&format!("TASK {} 1 k key=x", id(&first)));
+    let blocked = serve.say(["tasks", "--state", "blocked", "--json"]).with(0).json();
+    assert_eq!(blocked["tasks"][0]["id"], id(&second));
+    serve.say(["submit", "k", "--serial"]).with(2);
+    serve.say(["submit", "k", "--serial", "--key", "x", "--priority", "1"]).with(2);
+}
+
+#[test]
+fn a_task_starts_where_there_is_room_for_it() {
+    let serve = Serve::start();
+    let submit = |amounts: &str| serve.say(["submit", "k", "x", "--res", amounts]);
+    submit("cpu:5").with(0);
+    let _worker = serve.work(&["--res", "cpu:4,mem:100", "--slots", "9"], "cat", Path::new(HERE));
+    let ended = serve.say(["submit", "k", "x", "--res", "cpu:4,mem:100", "--wait"]).with(0);
+    assert_eq!(ended.out, "x");
+    let workers = serve.say(["workers", "--json"]).with(0).json();
+    assert_eq!(
+        (&workers["workers"][0]["res"]["mem"], &workers["workers"][0]["held"]),
+        (&100.into(), &json!({}))
+    );
+    let queues = serve.say(["queues", "--json"]).with(0).json();
+    assert_eq!(queues["queues"][0]["unroutable"], true);
+    submit("cpu:0").with(2).tells("as in cpu:4");
+    submit("cpu:1,cpu:1").with(4).tells("each once");
+    serve.say(["work", "--kinds", "k", "--res", "cpu", "--", "cat"]).with(2).tells("as in cpu:4");
+}
+
+#[test]
+fn a_task_comes_after_those_that_it_names() {
+    let serve = Serve::start();
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k slots=9");
+    let submit = |options: &[&str]| {
+        let out = serve.say([&["submit", "k"], options].concat()).with(0).out;
+        id(&out).to_owned()
+    };
+    let first = submit(&[]);
+    worker.expect(&format!("TASK {first} 1 k"));
+    let second = submit(&["--after", &first]);
+    let third = submit(&["--after", &format!("{first},{second}"), "--after-failure", "cancel"]);
+    let state = |id: &str| serve.say(["get", id, "--json"]).with(0).json()["state"].clone();
+    assert_eq!((state(&second), state(&third)), ("blocked".into(), "blocked".into()));
+    serve.say(["cancel", &first]).with(0);
+    assert_eq!((state(&second), state(&third)), ("blocked".into(), "cancelled".into()));
+    serve.say(["submit", "k", "--after", "7zzzzzzz0007z"]).with(4).tells("was ever submitted");
+    serve.say(["submit", "k", "--after", "x"]).with(2).tells("not a task id");
+    serve.say(["submit", "k", "--after-failure", "run"]).with(2);
+    serve
+        .say(["submit", "k", "--after", &first, "--after-failure", "x"])
+        .with(2)
+        .tells("wait, cancel");
 }
 
 #[test]

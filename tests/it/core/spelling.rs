@@ -53,12 +53,17 @@ impl Spelling {
         })
     }
 
-    /// A word of input in full: `t1`, `session=s1`, `at=@5000`.
+    /// A word of input in full: `t1`, `session=s1`, `at=@5000`, `after=t1,t2`.
     pub(super) fn full_word(&self, word: &str) -> Result<String, String> {
         if let Some((name, value)) = word.split_once('=') {
             if let ("from", Some(seq)) = (name, value.strip_prefix('e')) {
                 let seq: u64 = seq.parse().map_err(|_| format!("no event: {word}"))?;
                 return Ok(format!("from={}", SEQS.start + seq));
+            }
+            if name == "after" {
+                let ids: Result<Vec<_>, _> =
+                    value.split(',').map(|id| self.full_word(id)).collect();
+                return Ok(format!("after={}", ids?.join(",")));
             }
             return Ok(match (name, value.strip_prefix('@'), value.strip_prefix('s')) {
                 (_, Some(ms), _) => {

@@ -177,7 +177,8 @@ impl Auditor {
 
     fn on_told(&self, id: TaskId, from: usize, accepted: &Accepted) {
         let Some(state) = accepted.state() else { violated!("R", "GET {id} tells no state") };
-        let state = if state == State::Scheduled { State::Ready } else { state };
+        let waits = matches!(state, State::Scheduled | State::Blocked);
+        let state = if waits { State::Ready } else { state };
         let attempt = accepted.number("attempt");
         let task = self.task(id);
         let mut steps = task.steps.iter().skip(from.saturating_sub(1));
@@ -285,7 +286,9 @@ impl Auditor {
                 require!("I18", open || unanswered, "RETRY {id} is refused, which had ended");
             }
             (Asked::Retry { id, .. }, Code::Conflict) => {
-                require!("I04", self.task(*id).unique().is_some(), "RETRY {id} conflicts");
+                let task = self.task(*id);
+                let after = task.submit.after.is_some() && task.attempt == 0;
+                require!("I04", after || task.unique().is_some(), "RETRY {id} conflicts");
             }
             (Asked::Answer { id, attempt, from }, Code::Stale) => {
                 self.on_stale(net, peer, (*id, *attempt), *from);

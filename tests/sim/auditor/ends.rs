@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ganger::frame::Frame;
-use ganger::message::{Retry, Submit};
+use ganger::message::{AfterFailure, Retry, Submit};
 use ganger::record::{ResultFrame, StateLine};
 use ganger::task::{Attempt, State, TaskId};
 
@@ -235,6 +235,12 @@ impl Auditor {
             "expired" => {
                 let over = task.expires_at_ms(id).is_some_and(|at| at <= window.wall_high);
                 over && task.attempt == 0
+            }
+            "after" => {
+                let mut parents = task.submit.after().filter_map(|id| self.tasks.get(&id));
+                let failed = |state| matches!(state, State::Dead | State::Cancelled);
+                let asked = task.submit.after_failure == AfterFailure::Cancel && task.attempt == 0;
+                asked && parents.any(|parent| parent.steps.iter().any(|(state, _)| failed(*state)))
             }
             _ => false,
         };

@@ -46,6 +46,8 @@ pub(super) struct Entry {
     pub(super) kinds: Option<Vec<String>>,
     pub(super) queues: Option<Vec<String>>,
     pub(super) payload_max: u64,
+    pub(super) tags: Vec<String>,
+    pub(super) res: BTreeMap<String, u64>,
 }
 
 /// A connection.

@@ -233,14 +233,26 @@ impl Auditor {
         require!("I22", submitted == payload, "task {id} reached its worker altered");
     }
 
-    /// Tasks that have neither ended nor wait for a later time than this.
+    /// Tasks that have neither ended nor wait for a later time than this, or for one that does.
     pub(crate) fn unfinished(&self, net: &Net) -> Vec<TaskId> {
-        let open = |task: &Task| match task.row {
-            Row::Waiting { due } => self.must_be_due(due, net.now_us, net.wall_ms()),
-            Row::Leased { .. } => true,
+        let is_later = |task: &Task| match task.row {
+            Row::Waiting { due } => !self.must_be_due(due, net.now_us, net.wall_ms()),
             _ => false,
         };
-        self.tasks.iter().filter(|(_, task)| open(task)).map(|(id, _)| *id).collect()
+        let heads = self.tasks.values().filter(|task| task.attempt > 0 && is_later(task));
+        let held: BTreeSet<_> = heads.filter_map(Task::serial_line).collect();
+        let (mut later, mut open) = (BTreeSet::new(), Vec::new());
+        for (id, task) in self.tasks.iter().filter(|(_, task)| !task.row.is_end()) {
+            let waits = matches!(task.row, Row::Waiting { .. });
+            let after = task.attempt == 0 && task.submit.after().any(|id| later.contains(&id));
+            let behind = || task.serial_line().is_some_and(|line| held.contains(&line));
+            if is_later(task) || waits && (after || behind()) {
+                later.insert(*id);
+            } else {
+                open.push(*id);
+            }
+        }
+        open
     }
 
     /// Everybody who is there has every reply that is due, and every RESULT.

@@ -42,6 +42,7 @@ fn hello() -> Box<Hello> {
         kinds: None,
         queues: None,
         tags: Vec::new(),
+        res: Vec::new(),
         heartbeat_ms: None,
         price: 0.0,
         payload_max: None,
@@ -99,6 +100,10 @@ impl Auditor {
         let mut held = tasks(core, now);
         for (id, task) in &self.tasks {
             let found = held.remove(id);
+            let blocked = found.as_ref().is_some_and(|found| found.starts_with("blocked "));
+            let may_block = task.submit.serial || task.submit.after.is_some();
+            require!("I30", !blocked || may_block, "{what}: task {id} is blocked for nothing");
+            let found = found.map(|found| found.replacen("blocked ", "ready ", 1));
             let ready = found.as_ref().is_some_and(|found| found.starts_with("ready "));
             let expected = match task.row {
                 Row::Waiting { due } if ready && self.may_be_due(due, net.now_us) => {
@@ -159,7 +164,7 @@ impl Auditor {
         for queue in queues["queues"].as_array().expect("a list") {
             let name = queue["name"].as_str().expect("a name");
             let count = |state: &str| queue["tasks"][state].as_u64().unwrap_or_default();
-            let waiting = count("scheduled") + count("ready");
+            let waiting = count("scheduled") + count("blocked") + count("ready");
             let found = [waiting, count("leased"), count("dead"), count("cancelled")];
             let expected = counts.remove(name).unwrap_or_default();
             require!("I31", found == expected, "{what}: queue {name} is {found:?}: {expected:?}");

@@ -113,6 +113,12 @@ impl Task {
         self.row = row;
     }
 
+    /// The queue and the key of a serial task.
+    pub(super) fn serial_line(&self) -> Option<(String, String)> {
+        let key = self.submit.key.filter(|_| self.submit.serial)?;
+        Some((self.submit.queue().to_owned(), self.submit.text(key).to_owned()))
+    }
+
     /// `unique=` with its queue.
     pub(super) fn unique(&self) -> Option<(String, String)> {
         unique_of(&self.submit)

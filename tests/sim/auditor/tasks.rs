@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ganger::frame::{Frame, Word, Words};
-use ganger::message::{Start, Submit};
+use ganger::message::amounts::owned_amounts;
+use ganger::message::{AfterFailure, Start, Submit};
 use ganger::protocol::parse_submit;
 use ganger::record::{Batch, StateLine, Write, option};
 use ganger::task::{SessionId, State, TaskId};
@@ -164,6 +165,7 @@ impl Auditor {
             let late = expires_ms <= at_ms && expires_ms <= window.due_ms;
             require!("I20", !late, "task {id} is leased at {at_ms}, expired {expires_ms}");
         }
+        self.waits_for_nobody(id);
         let session = line.session.expect("a lease has a session");
         let worker = line.worker.as_deref().unwrap_or_default().to_owned();
         let barred = task.releases.iter().any(|release| {
@@ -188,6 +190,25 @@ impl Auditor {
         task.stand(Row::Leased { session, worker });
     }
 
+    /// A task may begin: it is the only one of its key, and done are those that it comes after.
+    fn waits_for_nobody(&self, id: TaskId) {
+        let task = self.task(id);
+        if let Some(its) = task.serial_line() {
+            let mut leased =
+                self.tasks.iter().filter(|(_, other)| matches!(other.row, Row::Leased { .. }));
+            let beside = leased.find(|(_, other)| other.serial_line().as_ref() == Some(&its));
+            require!("I07", beside.is_none(), "task {id} runs beside {beside:?}");
+        }
+        for parent in task.submit.after().filter(|_| task.attempt == 0) {
+            let done = self.tasks.get(&parent).is_none_or(|parent| {
+                let failed = parent.steps.iter().any(|(state, _)| state.is_end());
+                let run = task.submit.after_failure == AfterFailure::Run;
+                matches!(parent.row, Row::Done { .. } | Row::Dropped) || run && failed
+            });
+            require!("I07", done, "task {id} begins before {parent} is done");
+        }
+    }
+
     /// A session may be given a task: it has the kinds, the queues, the size and a slot.
     fn is_able(&self, id: TaskId, session: SessionId, worker: &str) {
         let submit = &self.task(id).submit;
@@ -207,6 +228,16 @@ impl Auditor {
         let bytes = submit.frame.payload().map_or(0, |payload| payload.len() as u64);
         let fits = bytes <= entry.payload_max.max(64 << 10);
         require!("I07", fits, "task {id} of {bytes} bytes is more than {worker} takes");
+        let tagged = submit.needs().all(|tag| entry.tags.iter().any(|its| its == tag));
+        require!("I07", tagged, "task {id} is leased to {worker}, who lacks what it needs");
+        for (name, amount) in submit.amounts() {
+            let others = held.leases.iter().filter(|its| **its != id);
+            let others = others.flat_map(|other| self.task(*other).submit.amounts());
+            let others = others.filter(|(its, _)| *its == name).map(|(_, amount)| amount);
+            let (taken, has) = (others.sum::<u64>() + amount, entry.res.get(name).copied());
+            let fits = Some(taken) <= has;
+            require!("I06", fits, "task {id}: {worker} has {has:?} {name}, {taken} are taken up");
+        }
         let (count, slots) = (held.leases.len(), entry.slots as usize);
         require!("I06", count < slots, "{worker} has {count} leases of {slots} and gets {id}");
     }
@@ -253,6 +284,8 @@ impl Auditor {
             kinds: None,
             queues: None,
             payload_max: u64::MAX,
+            tags: Vec::new(),
+            res: BTreeMap::new(),
         };
         let mut session = None;
         let list = |value: &str| {
@@ -267,6 +300,8 @@ impl Auditor {
                 "drain" => entry.draining = value == "yes",
                 "kinds" => entry.kinds = list(value),
                 "queues" => entry.queues = list(value),
+                "tags" => entry.tags = list(value).unwrap_or_default(),
+                "res" => entry.res = owned_amounts(value).expect("amounts").into_iter().collect(),
                 "max-payload" => entry.payload_max = value.parse().expect("a number"),
                 _ => {}
             }

@@ -23,7 +23,7 @@ const CAUGHT: [(Mutant, &[&str]); 30] = [
     (Mutant::FailTakenForDone, &["I12", "I13"]),
     (Mutant::CancelTakenForGet, &["I21"]),
     (Mutant::HastyClock, &["I20"]),
-    (Mutant::FastClock, &["I20", "W"]),
+    (Mutant::FastClock, &["I20", "I30", "W"]),
     (Mutant::ForgottenLines, &["I30"]),
     (Mutant::DeafToTime, &["Q01", "Q05"]),
     (Mutant::ForgedTask, &["I08"]),

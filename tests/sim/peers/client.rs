@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use ganger::message::{EventFilter, Hello, Request, Role, Route, Start, TaskFilter};
+use ganger::message::{AfterFailure, EventFilter, Hello, Request, Role, Route, Start, TaskFilter};
 use ganger::protocol::{Answer, Attempts, Submission, put_hello, put_request};
 use ganger::route::Weight;
 use ganger::task::TaskId;
@@ -14,7 +14,7 @@ use crate::auditor::Auditor;
 use crate::dice::Dice;
 use crate::happening::{Actor, Errand, Happening, Way};
 use crate::net::{Net, Piece};
-use crate::workload::{KINDS, QUEUES};
+use crate::workload::{KINDS, QUEUES, TAGS};
 
 /// A client.
 pub(crate) struct Client {
@@ -94,6 +94,7 @@ impl Client {
             kinds: None,
             queues: None,
             tags: Vec::new(),
+            res: Vec::new(),
             heartbeat_ms: None,
             price: 0.0,
             payload_max: None,
@@ -221,11 +222,33 @@ impl Client {
         let key = format!("key {}", dice.below(12));
         let unique = format!("order={}", dice.below(20));
         let kind = *dice.pick(&KINDS);
+        let mut after = Vec::new();
+        if !talk.ids.is_empty() && dice.per_mille(ask.after) {
+            let recent = talk.ids.len().saturating_sub(8);
+            let count = dice.within(1..=3);
+            after.extend((0..count).map(|_| *dice.pick(&talk.ids[recent..])));
+        }
         let mut submission = Submission::new(kind, &payload);
+        submission.after = &after;
+        if !after.is_empty() {
+            // What waited for a RETRY would never drain.
+            let on_failure = *dice.pick(&[AfterFailure::Cancel, AfterFailure::Run]);
+            submission.after_failure = Some(on_failure);
+        }
+        if dice.per_mille(ask.needy) {
+            submission.needs = (*dice.pick(&[&TAGS[..], &TAGS[..1], &[]])).to_vec();
+        }
+        if dice.per_mille(ask.needy) {
+            submission.res.push(("cpu", *dice.pick(&[1, 2, 3, 8])));
+            if dice.per_mille(300) {
+                submission.res.push(("mem", *dice.pick(&[4, 16])));
+            }
+        }
         if dice.per_mille(700) {
             submission.queue = Some(*dice.pick(&QUEUES));
         }
         submission.key = dice.per_mille(ask.keyed).then_some(&*key);
+        submission.serial = submission.key.is_some() && dice.per_mille(ask.serial);
         if dice.per_mille(ask.timed) {
             submission.start = match dice.below(4) {
                 0 => Start::At(wall_ms - 5_000 + dice.spread(0..=60_000)),

@@ -16,7 +16,7 @@ use super::{End, Talk};
 use crate::auditor::Auditor;
 use crate::happening::{Actor, Chore, Happening, Way};
 use crate::net::{Net, Piece, note};
-use crate::workload::{KINDS, QUEUES};
+use crate::workload::{KINDS, QUEUES, TAGS};
 
 /// A lease, by its task and attempt.
 type Lease = (TaskId, Attempt);
@@ -93,7 +93,12 @@ impl Worker {
             weight: Weight::parse(weight).expect("a weight"),
             kinds: if picky { some(dice, &KINDS) } else { None },
             queues: if picky && dice.per_mille(400) { some(dice, &QUEUES) } else { None },
-            tags: if dice.per_mille(100) { vec!["gpu".to_owned()] } else { Vec::new() },
+            tags: some(dice, &TAGS).unwrap_or_default(),
+            res: if dice.per_mille(500) {
+                vec![("cpu".to_owned(), dice.within(1..=8)), ("mem".to_owned(), 16)]
+            } else {
+                Vec::new()
+            },
             heartbeat_ms: dice.per_mille(work.heartbeat).then(|| dice.spread(1000..=20_000)),
             price: 0.0,
             payload_max: dice.per_mille(100).then_some(1 << 16),
@@ -114,7 +119,8 @@ impl Worker {
             weight: Weight::default(),
             kinds: None,
             queues: None,
-            tags: Vec::new(),
+            tags: TAGS.map(str::to_owned).to_vec(),
+            res: vec![("cpu".to_owned(), 8), ("mem".to_owned(), 16)],
             heartbeat_ms: None,
             price: 0.0,
             payload_max: None,

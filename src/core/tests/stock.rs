@@ -1,0 +1,91 @@
+//! How many different amounts there can be, and what is left of those that are gone.
+
+use super::{Driver, Run};
+use crate::task::TaskId;
+
+/// Hands a task in; whether it was taken.
+fn submit(driver: &mut Driver, client: crate::core::Peer, options: &str) -> (Vec<Run>, bool) {
+    let before = driver.core.last;
+    let runs = driver.ask(client, &format!("SUBMIT a {options}\n"));
+    (runs, driver.core.last > before)
+}
+
+#[test]
+fn amounts_of_tasks_that_are_gone_make_room_for_others() {
+    let mut driver = Driver::new(7);
+    let client = driver.join("client");
+    driver.join("worker name=w kinds=a slots=60000 res=cpu:1000000");
+    // More than can be at a time, one after another.
+    for amount in 1..=1000 {
+        let (runs, taken) = submit(&mut driver, client, &format!("res=cpu:{amount}"));
+        assert!(taken, "{amount}");
+        driver.done(runs[0]);
+    }
+    driver.core.check();
+    // All at once.
+    for amount in 1..=256 {
+        let queue = if amount % 2 == 0 { "q" } else { "r" };
+        let (_, taken) = submit(&mut driver, client, &format!("queue={queue} res=mem:{amount}"));
+        assert!(taken, "{amount}");
+    }
+    assert!(!submit(&mut driver, client, "res=mem:257").1);
+    assert!(submit(&mut driver, client, "res=mem:256").1, "what is known goes on");
+    driver.core.check();
+    // One of them is no longer there.
+    let first = TaskId::from_bits(driver.core.last.bits() - 256);
+    driver.ask(client, &format!("CANCEL {first}\n"));
+    assert!(!submit(&mut driver, client, "res=mem:257").1, "it is still kept");
+    driver.pass(3_600_000);
+    assert!(submit(&mut driver, client, "res=mem:257").1);
+    driver.settle();
+    driver.core.check();
+    driver.core.check_idle();
+}
+
+/// Where tasks go, and the routes of those queues.
+const ROUTES: [(&str, &str); 8] = [
+    ("", ""),
+    ("queue=h key=k", "hash"),
+    ("queue=m key=l", "modulo"),
+    ("queue=r", "round-robin"),
+    ("queue=w", "weighted-round-robin"),
+    ("queue=l", "least-loaded"),
+    ("queue=f", "fastest"),
+    ("queue=x", "random"),
+];
+
+#[test]
+fn big_and_small_tasks_all_run_in_the_end() {
+    let mut driver = Driver::new(7);
+    let client = driver.join("client");
+    let workers = ["res=cpu:4,mem:10", "res=cpu:8", "res=cpu:2,mem:40"];
+    for (number, res) in workers.iter().enumerate() {
+        driver.join(&format!("worker name=w{number} kinds=a slots=5 {res}"));
+    }
+    let wishes = ["res=cpu:1", "res=cpu:8", "res=cpu:2,mem:10", "res=mem:40", "", "res=cpu:4"];
+    let mut runs = Vec::new();
+    let mut done = 0;
+    for n in 0..700 {
+        let route = ROUTES[n % ROUTES.len()].0;
+        let words = ["SUBMIT a", route, wishes[n * 7 % wishes.len()]];
+        let words: Vec<&str> = words.into_iter().filter(|words| !words.is_empty()).collect();
+        runs.extend(driver.ask(client, &format!("{}\n", words.join(" "))));
+        if n == 10 {
+            for (words, route) in ROUTES.iter().filter(|(words, _)| !words.is_empty()) {
+                let queue = &words["queue=".len().."queue=".len() + 1];
+                driver.ask(client, &format!("QUEUE {queue} route={route}\n"));
+            }
+        }
+        runs.extend(driver.settle());
+        if n % 2 == 0 && !runs.is_empty() {
+            let run = runs.remove(n * 5 % runs.len());
+            runs.extend(driver.done(run));
+            done += 1;
+        }
+        runs.extend(driver.pass(150));
+        runs.extend(driver.settle());
+        driver.core.check();
+        driver.core.check_idle();
+    }
+    assert!(runs.len() >= 3 && done > 200, "{} run, {done} are done", runs.len());
+}
