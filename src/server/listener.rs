@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::core::Event;
 use crate::message::{Code, Refusal};
@@ -18,6 +18,11 @@ use crate::protocol::put_refusal;
 use crate::server::directory::Directory;
 use crate::server::outbox::Outbox;
 use crate::server::session::{Shared, serve};
+
+/// Connections that the system takes before they are accepted here (or `net.core.somaxconn`, if that is
+/// less). A connection beyond them waits a second until it is tried again, as when all workers of a
+/// site dial at once.
+const BACKLOG: u32 = 4096;
 
 /// Connections from one address that is not this machine's own.
 const PER_ADDRESS: usize = 1000;
@@ -43,6 +48,16 @@ pub(super) struct Bounds {
 }
 
 type Addresses = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+
+/// Listens on an address, also on one whose earlier connections the system has not forgotten yet.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Elsewhere this would share the address with another listener.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Accepts until it is dropped.
 pub(super) async fn accept(
@@ -142,4 +157,24 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// Far more than comes between two looks at the listener, and less than 1024 open files.
+    const BURST: usize = 400;
+
+    #[tokio::test]
+    async fn a_burst_of_connections_is_taken_before_it_is_accepted() {
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(800));
+        // Nobody accepts: one that does not fit is tried again by the system after a second.
+        let taken: io::Result<Vec<_>> = (0..BURST).map(connect).collect();
+        assert_eq!(taken.map(|taken| taken.len()).ok(), Some(BURST));
+    }
 }

@@ -31,7 +31,6 @@ use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
 use rand::RngExt;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::{Core, Settings};
@@ -192,7 +191,7 @@ fn open_and_serve(
     let engine = load_engine(&config, store.as_mut(), &mut clock)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Error::System)?.block_on(async {
-        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener::listen(config.listen);
         let listener = listener.map_err(|error| Error::Listen(config.listen, error))?;
         let addr = listener.local_addr().map_err(Error::System)?;
         let commits = if config.store == "memory:" {
