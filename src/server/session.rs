@@ -80,6 +80,8 @@ struct Session {
     midway: Option<Instant>,
     /// Whole frames may be left in the buffer.
     more: bool,
+    /// When the deadlines are looked at, where there are any.
+    look_at: Option<Instant>,
     seen: Instant,
     pinged: bool,
     who: Option<Who>,
@@ -121,6 +123,7 @@ pub(super) async fn serve(
         room: READ.0,
         midway: None,
         more: false,
+        look_at: None,
         seen: now(),
         pinged: false,
         who: None,
@@ -232,7 +235,7 @@ impl Session {
             if more && !pause {
                 return None;
             }
-            let (stream, look_in) = (self.stream.clone(), self.look_in());
+            let (stream, look_at) = (self.stream.clone(), self.look_at());
             // What has arrived is read before any deadline is looked at: a peer is not late because
             // the scheduler was.
             tokio::select! {
@@ -246,7 +249,8 @@ impl Session {
                 }
                 _ = stream.writable(), if backlog => outbox.flush(),
                 () = outbox.changed.notified() => {}
-                () = tokio::time::sleep(look_in) => {
+                () = sleep_until(look_at) => {
+                    self.look_at = None;
                     if let Some(end) = self.look(way) {
                         return Some(end);
                     }
@@ -255,15 +259,13 @@ impl Session {
         }
     }
 
-    /// How long nothing can become overdue.
-    fn look_in(&self) -> Duration {
+    /// When to look at the deadlines: however often something is read meanwhile, or they would never
+    /// be looked at while something is.
+    fn look_at(&mut self) -> Option<Instant> {
         let heartbeat = self.who.and_then(|who| who.heartbeat);
-        match heartbeat {
-            None if self.midway.is_none() && self.outbox.way() == Way::Clear => {
-                Duration::from_secs(3600)
-            }
-            _ => LOOK,
-        }
+        let any = heartbeat.is_some() || self.midway.is_some() || self.outbox.way() != Way::Clear;
+        self.look_at = any.then(|| self.look_at.unwrap_or_else(|| now() + LOOK));
+        self.look_at
     }
 
     /// Looks at the deadlines.
@@ -455,6 +457,14 @@ fn oversized(violation: &Violation, buffer: &BytesMut) -> Option<(TaskId, Attemp
         return None;
     };
     Some((TaskId::parse(id.as_bytes())?, Attempt::try_from(number(attempt.as_bytes())?).ok()?))
+}
+
+/// Sleeps until a time; for ever if there is none.
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// 128 random bits.

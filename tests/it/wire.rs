@@ -255,6 +255,23 @@ fn p20_a_large_length_and_silence_cost_nothing_until_the_time_is_over() {
     assert!(began.elapsed() < Duration::from_secs(15));
 }
 
+#[test]
+fn p20_a_frame_that_trickles_in_is_late_like_one_that_does_not_come() {
+    let server = Server::start();
+    let mut slow = Peer::client(server.addr());
+    slow.stream().set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    let began = Instant::now();
+    slow.send("SUBMIT x #1000\n");
+    // A byte goes wherever nothing has come for a while.
+    while slow.stream().peek(&mut [0]).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(15), "a frame is due within 10 s");
+        slow.try_send("x");
+    }
+    assert!(began.elapsed() >= Duration::from_secs(10), "late before its time");
+    slow.expect("ERR timeout");
+    assert_serves(server.addr(), 0);
+}
+
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
     let pages: u64 = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number");
