@@ -40,6 +40,8 @@ impl Submit {
     /// # Errors
     ///
     /// As awaiting the submission itself; once the task is durable, as [`Client::watch`].
+    /// [`Error::Refused`] with `expired` if the task that is there already has ended, and its result
+    /// is no longer kept.
     pub async fn watch(self) -> Result<Outcome, Error> {
         let Self { client, submission } = self;
         let frame = spelled(&client, &submission, true)?;

@@ -57,8 +57,8 @@ pub enum Ask {
     Explain,
     /// WATCH: OK, and RESULT at once.
     Watch,
-    /// SUBMIT with `unique=` held by an ended task, and `watch=yes`: RESULT at once, if it is kept.
-    Result,
+    /// SUBMIT with `unique=` held by an ended task, and `watch=yes`: OK, and RESULT at once.
+    Duplicate,
     /// CANCEL or RETRY, which come too late.
     Change,
     /// DONE, FAIL or RELEASE of a lease: fine if the recorded end bears that very attempt.

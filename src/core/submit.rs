@@ -86,12 +86,16 @@ impl Core {
     }
 
     fn on_duplicate(&mut self, peer: Peer, held: Hold, watch: bool, fx: &mut Effects) {
+        let slot = self.tasks.find(held.id);
+        if watch && slot.is_none() {
+            // Whether there is something to tell, the store knows.
+            return fx.look_up(peer, held.id, Ask::Duplicate);
+        }
         fx.send(peer, Reply::Duplicate(held.id));
-        match self.tasks.find(held.id) {
-            _ if !watch => {}
+        match slot.filter(|_| watch) {
             Some(slot) if self.tasks.at(slot).state().is_end() => self.tell_end(peer, slot, fx),
             Some(slot) => self.watch(peer, slot),
-            None => fx.look_up(peer, held.id, Ask::Result),
+            None => {}
         }
     }
 

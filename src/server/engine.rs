@@ -235,8 +235,16 @@ fn answer(id: TaskId, ask: Ask, stored: Option<Bytes>, out: &mut BytesMut) {
             render(&Reply::OkTask(id), &[], &NO_TERMS, out);
             out.extend_from_slice(frame.bytes());
         }
-        (Ask::Result, Some(frame)) => out.extend_from_slice(frame.bytes()),
-        (Ask::Result, None) => {}
+        (Ask::Duplicate, Some(frame)) => {
+            render(&Reply::Duplicate(id), &[], &NO_TERMS, out);
+            out.extend_from_slice(frame.bytes());
+        }
+        (Ask::Duplicate, None) => {
+            let text = format!(
+                "task {id} holds this unique value, has ended, and its result is no longer kept"
+            );
+            refuse(Code::Expired, text, out);
+        }
         (Ask::Change, Some(_)) => {
             refuse(Code::Ended, format!("task {id} is {} already", State::Done), out);
         }

@@ -172,7 +172,8 @@ mod tests {
     async fn a_burst_of_connections_is_taken_before_it_is_accepted() {
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(800));
+        let connect =
+            |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(800));
         // Nobody accepts: one that does not fit is tried again by the system after a second.
         let taken: io::Result<Vec<_>> = (0..BURST).map(connect).collect();
         assert_eq!(taken.map(|taken| taken.len()).ok(), Some(BURST));

@@ -8,7 +8,7 @@ use ganger::protocol::{Answer, read_frame};
 use ganger::task::{Attempt, State, TaskId};
 
 use super::facts::{Asked, Conn};
-use super::task::{Ending, Row};
+use super::task::{Ending, Row, unique_of};
 use super::{Auditor, require, violated};
 use crate::net::Net;
 
@@ -263,6 +263,9 @@ impl Auditor {
                 require!("R", self.may_be_busy, "busy without a reason: {rejected:?}");
                 require!("R", rejected.retry_ms.is_some(), "busy does not say when");
             }
+            (Asked::Submit { submit, .. }, Code::Expired) => {
+                self.has_holder_expired(net, submit);
+            }
             (Asked::Get { id, from } | Asked::Watch { id, from }, Code::Expired) => {
                 self.has_expired(net, *id, *from);
             }
@@ -310,6 +313,17 @@ impl Auditor {
         }
     }
 
+    /// What a SUBMIT would have watched is not kept any more: rightly so? The refusal names the task
+    /// in words only.
+    fn has_holder_expired(&self, net: &Net, submit: &Submit) {
+        let unique = unique_of(submit).filter(|_| submit.watch);
+        require!("I04", unique.is_some(), "a SUBMIT that watches no other task is expired");
+        let latest_ms = self.latest_ms.max(net.wall_ms());
+        let mut tasks = self.tasks.values().filter(|task| task.unique() == unique);
+        let gone = tasks.any(|task| task.submit.unique_for_ms > 0 && task.is_forgotten(latest_ms));
+        require!("I04", gone, "no ended task that is not kept holds {unique:?}");
+    }
+
     /// A task is not kept any more: rightly so?
     fn has_expired(&self, net: &Net, id: TaskId, from: usize) {
         let Some(task) = self.tasks.get(&id) else {
@@ -317,11 +331,7 @@ impl Auditor {
             return;
         };
         let latest_ms = self.latest_ms.max(net.wall_ms());
-        let over = match &task.row {
-            Row::Done { until_ms } => *until_ms <= latest_ms,
-            Row::Dropped => true,
-            _ => false,
-        };
+        let over = task.is_forgotten(latest_ms);
         require!("I14", over, "task {id} is said to be expired: {:?} since {from}", task.row);
     }
 

@@ -119,6 +119,15 @@ impl Task {
         Some((self.submit.queue().to_owned(), self.submit.text(key).to_owned()))
     }
 
+    /// Whether nothing of it is kept any more, by a time that has been.
+    pub(super) fn is_forgotten(&self, latest_ms: u64) -> bool {
+        match &self.row {
+            Row::Done { until_ms } => *until_ms <= latest_ms,
+            Row::Dropped => true,
+            _ => false,
+        }
+    }
+
     /// `unique=` with its queue.
     pub(super) fn unique(&self) -> Option<(String, String)> {
         unique_of(&self.submit)
