@@ -61,8 +61,8 @@ pub enum Ask {
     Duplicate,
     /// CANCEL or RETRY, which come too late.
     Change,
-    /// DONE, FAIL or RELEASE of a lease: fine if the recorded end bears that very attempt.
-    Answer(Attempt),
+    /// DONE of a lease: fine if the recorded end bears that very attempt.
+    Done(Attempt),
 }
 
 impl Effects {

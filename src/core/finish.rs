@@ -135,7 +135,8 @@ impl Core {
     }
 
     /// Finds the lease that an answer is about. Where that has ended as one of `ends`, the answer is
-    /// taken for the same once more.
+    /// taken for the same once more. DONE, which has none of them, has ended the task, so that the
+    /// store knows whether it is the same once more.
     pub(super) fn answered(
         &mut self,
         peer: Peer,
@@ -162,10 +163,10 @@ impl Core {
                 Some(end) if ends.contains(&end) => fx.send(peer, Reply::OkTask(id)),
                 _ => fx.refuse(peer, Code::Stale, stale(id, attempt)),
             },
-            None if id > self.last || id.shard() != self.settings.shard => {
-                fx.refuse(peer, Code::Stale, stale(id, attempt));
+            None if ends.is_empty() && id <= self.last && id.shard() == self.settings.shard => {
+                fx.look_up(peer, id, Ask::Done(attempt));
             }
-            None => fx.look_up(peer, id, Ask::Answer(attempt)),
+            None => fx.refuse(peer, Code::Stale, stale(id, attempt)),
         }
         Answered::Settled
     }

@@ -248,10 +248,10 @@ fn answer(id: TaskId, ask: Ask, stored: Option<Bytes>, out: &mut BytesMut) {
         (Ask::Change, Some(_)) => {
             refuse(Code::Ended, format!("task {id} is {} already", State::Done), out);
         }
-        (Ask::Answer(asked), Some(_)) if attempt == Some(asked) => {
+        (Ask::Done(asked), Some(_)) if attempt == Some(asked) => {
             render(&Reply::OkTask(id), &[], &NO_TERMS, out);
         }
-        (Ask::Answer(asked), _) => {
+        (Ask::Done(asked), _) => {
             let text = format!("lease {asked} of task {id} is not, or no longer, this session's");
             refuse(Code::Stale, text, out);
         }

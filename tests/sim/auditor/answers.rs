@@ -93,9 +93,9 @@ impl Auditor {
                 let ready = self.stood(*wanted, *from, |state| state == State::Ready);
                 require!("I18", ready, "task {wanted} has not come back, as was said");
             }
-            Asked::Answer { id: wanted, attempt, .. } => {
+            Asked::Answer { id: wanted, attempt, is_done, .. } => {
                 require!("R", id == Some(*wanted), "{wanted} is answered with {id:?}");
-                self.on_acknowledged(net, *wanted, *attempt);
+                self.on_acknowledged(net, *wanted, *attempt, *is_done);
             }
             Asked::Plain => require!("R", id.is_none(), "a plain OK names {id:?}"),
             Asked::Wrong(code) => violated!("R", "OK to what is {code:?}: {accepted:?}"),
@@ -239,12 +239,12 @@ impl Auditor {
     }
 
     /// OK to DONE, FAIL or RELEASE: the lease has ended, and not by being lost.
-    fn on_acknowledged(&self, net: &mut Net, id: TaskId, attempt: Attempt) {
+    fn on_acknowledged(&self, net: &mut Net, id: TaskId, attempt: Attempt, is_done: bool) {
         let Some(end) = self.tasks.get(&id).and_then(|task| task.ends.get(&attempt)) else {
             violated!("I14", "OK to an answer for lease {attempt} of task {id}, which goes on")
         };
         net.mark(match end.as_str() {
-            "done" => "a result is acknowledged",
+            "done" if is_done => "a result is acknowledged",
             "failed" => "a failure is acknowledged",
             "released" => "a release is acknowledged",
             "cancelled" | "timeout" | "max-run" => "an answer to a cancelled lease is acknowledged",
@@ -293,8 +293,8 @@ impl Auditor {
                 let after = task.submit.after.is_some() && task.attempt == 0;
                 require!("I04", after || task.unique().is_some(), "RETRY {id} conflicts");
             }
-            (Asked::Answer { id, attempt, from }, Code::Stale) => {
-                self.on_stale(net, peer, (*id, *attempt), *from);
+            (Asked::Answer { id, attempt, from, is_done }, Code::Stale) => {
+                self.on_stale(net, peer, (*id, *attempt), *from, *is_done);
             }
             (Asked::Look, Code::UnknownQueue | Code::UnknownWorker) => {}
             (Asked::Wrong(expected), code) if *expected == code => {}
@@ -335,9 +335,16 @@ impl Auditor {
         require!("I14", over, "task {id} is said to be expired: {:?} since {from}", task.row);
     }
 
-    /// An answer is stale: when it came, its session did not hold the lease, nor did a result bear the
-    /// attempt. A lease that is given afterwards, to an answer that was a guess, is another matter.
-    fn on_stale(&mut self, net: &Net, peer: Peer, lease: (TaskId, Attempt), from: usize) {
+    /// An answer is stale: when it came, its session did not hold the lease, nor, if it is DONE, did a
+    /// result bear the attempt. A lease that is given afterwards, to an answer that was a guess, is another matter.
+    fn on_stale(
+        &mut self,
+        net: &Net,
+        peer: Peer,
+        lease: (TaskId, Attempt),
+        from: usize,
+        is_done: bool,
+    ) {
         let session = self.conn(peer).session;
         let (id, attempt) = lease;
         let Some(task) = self.tasks.get(&id) else { return };
@@ -347,7 +354,7 @@ impl Auditor {
             let holds = held && session == Some(holder) && task.attempt == attempt;
             require!("I11", !holds, "lease {attempt} of task {id} is its, and called stale");
         }
-        if let Row::Done { until_ms } = task.row {
+        if is_done && let Row::Done { until_ms } = task.row {
             let was = from.checked_sub(1).and_then(|last| task.steps.get(last));
             let done = was.is_some_and(|(state, _)| *state == State::Done);
             let kept = until_ms > self.latest_ms.max(net.wall_ms());

@@ -110,6 +110,7 @@ pub(super) enum Asked {
         id: TaskId,
         attempt: Attempt,
         from: usize,
+        is_done: bool,
     },
     Plain,
     Json,
@@ -266,8 +267,9 @@ impl Auditor {
         }
         let session = self.session_of(peer);
         let mut answer = |id: TaskId, attempt: Attempt, what: What| {
+            let is_done = matches!(what, What::Done(_));
             self.say(id, attempt, Said { session, what });
-            Some(Asked::Answer { id, attempt, from: self.steps(id) })
+            Some(Asked::Answer { id, attempt, from: self.steps(id), is_done })
         };
         let asked = match request {
             Request::Submit(submit) => {
