@@ -21,10 +21,10 @@ pub(super) struct PeerSettings {
     #[arg(long, value_name = "TOKEN", env = "GANGER_TOKEN", hide_env_values = true)]
     token: Option<String>,
 
-    /// How long to put up with a scheduler that went away or is busy
+    /// How long to put up with a scheduler that went away or is busy [default: 60s; a worker: for ever]
     #[arg(long, value_name = "DURATION", env = "GANGER_PATIENCE", hide_env_values = true)]
-    #[arg(default_value = "60s", value_parser = values::duration)]
-    patience: Duration,
+    #[arg(value_parser = values::duration)]
+    patience: Option<Duration>,
 }
 
 impl PeerSettings {
@@ -34,24 +34,33 @@ impl PeerSettings {
     ///
     /// [`Exit::Unreachable`] and [`Exit::Refused`].
     pub(super) async fn client(&self) -> Result<Client, Failure> {
-        let builder = Client::builder().name("cli").patience(self.patience);
+        let builder = Client::builder().name("cli");
+        let builder = match self.patience {
+            Some(patience) => builder.patience(patience),
+            None => builder,
+        };
         let builder = match &self.token {
             Some(token) => builder.token(token),
             None => builder,
         };
-        let addr = &self.connect;
-        builder.connect(addr).await.map_err(|error| match error {
-            Error::Io(cause) => {
-                Failure::new(Exit::Unreachable, format!("no scheduler answers at {addr}: {cause}"))
-                    .hint("`ganger serve` starts one; --connect or GANGER_CONNECT says where it is")
-            }
-            error => error.into(),
-        })
+        builder.connect(&self.connect).await.map_err(|error| self.failure(error))
+    }
+
+    /// What is said where there is no scheduler, or one that does not want us.
+    pub(super) fn failure(&self, error: Error) -> Failure {
+        let Error::Io(cause) = error else { return error.into() };
+        let text = format!("no scheduler answers at {}: {cause}", self.connect);
+        Failure::new(Exit::Unreachable, text)
+            .hint("`ganger serve` starts one; --connect or GANGER_CONNECT says where it is")
     }
 
     /// A worker in the making.
     pub(super) fn worker(&self) -> WorkerBuilder {
         let builder = Worker::builder(&self.connect);
+        let builder = match self.patience {
+            Some(patience) => builder.patience(patience),
+            None => builder,
+        };
         match &self.token {
             Some(token) => builder.token(token),
             None => builder,

@@ -122,7 +122,8 @@ impl Work {
         });
         block_on(async {
             let saying = hand_on(said, output.clone());
-            work(builder, hurry, heard, saying).await
+            let failure = |error| self.peer.failure(error);
+            work(builder, hurry, heard, saying, failure).await
         })
     }
 }
@@ -143,6 +144,7 @@ async fn work(
     hurry: watch::Sender<bool>,
     heard: Heard,
     saying: JoinHandle<()>,
+    failure: impl Fn(client::Error) -> Failure,
 ) -> Outcome {
     let mut signals = Signals::catch().map_err(|error| Failure::machine(error.to_string()))?;
     let worker = builder.build()?;
@@ -173,7 +175,7 @@ async fn work(
         said = saying => said.map_err(|error| Failure::machine(error.to_string()))?,
         _ = signals.next() => {}
     }
-    match stopped? {
+    match stopped.map_err(failure)? {
         Stopped::Superseded => {
             let text = "another worker has come under the same name";
             Err(Failure::new(Exit::Refused, text))

@@ -18,8 +18,11 @@ use crate::protocol::answer::Welcome;
 /// The pause before dialling again; it doubles with each attempt.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The longest pause: well within the grace that the scheduler gives a worker's session.
+/// The longest pause at first: well within the grace that the scheduler gives a worker's session.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Later, pauses are a part of the time without a connection, up to this.
+const PAUSE_LATER: (u32, Duration) = (10, Duration::from_secs(30));
 
 /// Whom to dial, and what to say first.
 #[derive(Clone)]
@@ -80,6 +83,11 @@ impl Link {
     pub(super) fn over(address: Address, connection: Connection) -> Self {
         let state = State::Up(Box::new(connection));
         Self { address, state, attempts: 0, since: Instant::now() }
+    }
+
+    /// Host and port.
+    pub(super) fn addr(&self) -> &str {
+        &self.address.addr
     }
 
     /// What HELLO says from the next attempt on.
@@ -183,10 +191,12 @@ impl Link {
         self.state = State::Dialling(dialling(self.address.clone(), pause));
     }
 
-    /// It doubles with every attempt. Random parts of it are waited, so that those who were cut off
-    /// together do not come back together.
+    /// It doubles with every attempt, and then grows with the time without a connection. Random parts
+    /// of it are waited, so that those who were cut off together do not come back together.
     fn pause(&self) -> Duration {
-        PAUSE.saturating_mul(1 << self.attempts.min(16)).min(PAUSE_MAX)
+        let (part, longest) = PAUSE_LATER;
+        let doubled = PAUSE.saturating_mul(1 << self.attempts.min(16)).min(PAUSE_MAX);
+        doubled.max((self.down_for().unwrap_or_default() / part).min(longest))
     }
 }
 

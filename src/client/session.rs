@@ -5,6 +5,7 @@
 //! no more than the worker has slots, and are sent again, oldest first, when there is one.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -65,6 +66,10 @@ pub(super) struct Session {
     /// Holds the channel of orders open.
     _stopper: Stopper,
     orders: watch::Receiver<Option<Duration>>,
+    /// How long there may be no connection.
+    patience: Duration,
+    /// Why the last attempt to dial failed.
+    unreachable: Option<Error>,
     slots: usize,
     /// The largest payload that the scheduler takes, in bytes.
     payload_max: u64,
@@ -77,6 +82,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         address: Address,
+        patience: Duration,
         handlers: Handlers,
         stopper: Stopper,
         orders: watch::Receiver<Option<Duration>>,
@@ -92,6 +98,8 @@ impl Session {
             noticed,
             _stopper: stopper,
             orders,
+            patience,
+            unreachable: None,
             payload_max: 0,
             asked: VecDeque::new(),
             leaving: None,
@@ -103,12 +111,18 @@ impl Session {
         loop {
             let limit = self.leaving.and_then(|leaving| leaving.limit);
             let until = limit.unwrap_or_else(Instant::now);
+            let down_for = self.link.down_for();
+            let left = self.patience.saturating_sub(down_for.unwrap_or_default());
             select! {
                 biased;
                 Some(run) = self.runs.join_next() => self.on_runs(run),
                 event = self.link.next() => self.on_event(event)?,
                 Ok(()) = self.orders.changed() => self.on_order(),
                 () = tokio::time::sleep_until(until), if limit.is_some() => self.on_limit(),
+                () = tokio::time::sleep(left), if down_for.is_some() => {
+                    let gone = || Error::from(io::Error::from(io::ErrorKind::NotConnected));
+                    return Err(self.unreachable.take().unwrap_or_else(gone));
+                }
                 Some(notice) = self.notices.recv(), if self.link.unsent() < UNSENT_MAX => {
                     self.on_notice(notice);
                 }
@@ -154,16 +168,20 @@ impl Session {
             Event::Up(welcome) => self.on_up(&welcome),
             Event::Moved => self.on_moved(),
             Event::Down(error) => {
-                tracing::warn!(%error, "the connection to the scheduler is lost");
+                tracing::warn!(%error, addr = self.link.addr(), "the connection is lost");
                 self.on_down();
             }
-            Event::Unreachable(error) => tracing::warn!(%error, "the scheduler is dialled again"),
+            Event::Unreachable(error) => {
+                tracing::warn!(%error, addr = self.link.addr(), "the scheduler is dialled again");
+                self.unreachable = Some(error);
+            }
             Event::Refused(error) => return Err(error),
         }
         Ok(())
     }
 
     fn on_up(&mut self, welcome: &Welcome) {
+        self.unreachable = None;
         tracing::info!(session = %welcome.session, resumed = welcome.resumed, "connected");
         self.payload_max = welcome.payload_max;
         self.link.hello().session = Some(welcome.session);

@@ -31,7 +31,8 @@ const HEARTBEAT_MS: u64 = 15_000;
 /// runtime's threads stay free and the worker shows that it is alive. A handler's panic is a failure
 /// of its task.
 ///
-/// A lost connection is dialled anew for as long as it takes. Runs go on meanwhile, and their answers
+/// A lost connection is dialled anew for as long as it takes, or as [`WorkerBuilder::patience`] says.
+/// Runs go on meanwhile, and their answers
 /// are kept until the scheduler has acknowledged them; a run is not begun again as long as the
 /// scheduler keeps the worker's session.
 ///
@@ -70,6 +71,7 @@ const HEARTBEAT_MS: u64 = 15_000;
 #[must_use = "a worker does nothing until it is run"]
 pub struct Worker {
     address: Address,
+    patience: Duration,
     handlers: Handlers,
     stopper: Stopper,
 }
@@ -93,13 +95,15 @@ impl Worker {
     /// # Errors
     ///
     /// [`Error::Refused`] if the scheduler does not want this worker: its token, its name, its
-    /// settings or its version of the protocol.
+    /// settings or its version of the protocol. [`Error::Io`] if there was no connection for longer
+    /// than its patience.
     pub async fn run(self) -> Result<Stopped, Error> {
         let mut orders = self.stopper.orders.subscribe();
         // One that was given before counts, too.
         orders.mark_changed();
         // The session holds a stopper too, so that orders can always come.
-        Session::new(self.address, self.handlers, self.stopper, orders).run().await
+        let Self { address, patience, handlers, stopper } = self;
+        Session::new(address, patience, handlers, stopper, orders).run().await
     }
 }
 
@@ -153,6 +157,7 @@ impl Handlers {
 #[must_use = "nothing happens before `build` and `run`"]
 pub struct WorkerBuilder {
     address: Address,
+    patience: Duration,
     kinds: BTreeSet<String>,
     handlers: Handlers,
 }
@@ -163,7 +168,8 @@ impl WorkerBuilder {
         hello.heartbeat_ms = Some(HEARTBEAT_MS);
         hello.name = default_name(&hello.host, hello.pid);
         let address = Address { addr, hello, connect_timeout: CONNECT_TIMEOUT };
-        Self { address, kinds: BTreeSet::new(), handlers: Handlers::default() }
+        let (kinds, handlers) = (BTreeSet::new(), Handlers::default());
+        Self { address, patience: Duration::MAX, kinds, handlers }
     }
 
     /// Its name: 1 to 128 characters of `A-Z a-z 0-9 . _ / -`; host and process id by default. Routing
@@ -226,6 +232,13 @@ impl WorkerBuilder {
     /// How long connecting and HELLO may take together; 5 s by default.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.address.connect_timeout = limit;
+        self
+    }
+
+    /// How long the worker dials a scheduler that is not there, at first or after a lost connection,
+    /// before it gives up, and its runs with it; [`Duration::MAX`], for ever, by default.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -296,7 +309,8 @@ impl WorkerBuilder {
         };
         put_hello(VERSIONS, hello, &mut Vec::new())?;
         let stopper = Stopper { orders: watch::Sender::new(None) };
-        Ok(Worker { address: self.address, handlers: self.handlers, stopper })
+        let Self { address, patience, handlers, .. } = self;
+        Ok(Worker { address, patience, handlers, stopper })
     }
 }
 

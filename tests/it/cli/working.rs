@@ -172,6 +172,13 @@ fn a_worker_that_is_superseded_is_told() {
 }
 
 #[test]
+fn a_worker_waits_for_its_scheduler_as_long_as_it_is_told() {
+    let args = ["work", "--kinds", "k", "--connect", "127.0.0.1:1", "--patience", "100ms"];
+    let said = say(ganger(args).args(["--", "true"])).with(3);
+    said.tells("no scheduler answers at 127.0.0.1:1");
+}
+
+#[test]
 fn a_worker_needs_kinds_and_a_command_that_is_there() {
     say(&mut ganger(["work", "--", "true"])).with(2).tells("--kinds resize,encode");
     let said = say(&mut ganger(["work", "--kinds", "k", "--", "no-such-command"])).with(2);
