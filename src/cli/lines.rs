@@ -22,6 +22,7 @@ pub(super) fn read_stdin(separator: u8) -> mpsc::Receiver<Line> {
         loop {
             let line = next_line(&mut stdin, separator, PAYLOAD_MAX).transpose();
             let Some(line) = line else { return };
+            let line = line.map_err(of_stdin);
             let is_last = line.is_err();
             if sender.blocking_send(line).is_err() || is_last {
                 return;
@@ -29,6 +30,11 @@ pub(super) fn read_stdin(separator: u8) -> mpsc::Receiver<Line> {
         }
     });
     lines
+}
+
+/// Says of an error what it is about: a directory, for one.
+fn of_stdin(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("stdin cannot be read: {error}"))
 }
 
 /// The next line without its end; nothing at the end of the input.
@@ -42,7 +48,7 @@ fn next_line(input: &mut impl BufRead, separator: u8, max: u64) -> io::Result<Op
     if line.last() == Some(&separator) {
         line.pop();
     } else if read as u64 > max {
-        let text = format!("a line of stdin is longer than {max} bytes");
+        let text = format!("a line is longer than {max} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     Ok(Some(line))

@@ -168,10 +168,13 @@ fn dispatch(
         Command::Events(events) => events.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Simulate(simulate) => simulate.run(output),
-        Command::Bench(options) => match bench::run(&options, program.json) {
-            Ok(()) => Ok(Exit::Done),
-            Err(error) => Err(Failure::machine(format!("{error:#}"))),
-        },
+        Command::Bench(options) => {
+            options.check().map_err(|error| Failure::usage(format!("{error:#}")))?;
+            match bench::run(&options, program.json) {
+                Ok(()) => Ok(Exit::Done),
+                Err(error) => Err(Failure::new(bench::exit_of(&error), format!("{error:#}"))),
+            }
+        }
         Command::Config(config) => config.run(&Program::command(), matches, file, output),
         Command::Completions(completions) => completions.run(Program::command(), output),
     }

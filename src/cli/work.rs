@@ -33,7 +33,7 @@ const HEARD: usize = 64;
 /// The command finds GANGER_TASK_ID, GANGER_ATTEMPT, GANGER_KIND, GANGER_QUEUE and, if the task has
 /// one, GANGER_KEY in its environment. A cancelled run gets SIGTERM, and SIGKILL 5 s later. Ctrl-C lets
 /// the runs finish; a second one stops them and gives their tasks back. A worker that is killed by
-/// SIGKILL leaves them behind: they end by themselves, and their tasks are run again.
+/// SIGKILL leaves them behind: they go on until they end, and their tasks are run again.
 #[derive(Debug, Args)]
 pub(super) struct Work {
     #[command(flatten)]

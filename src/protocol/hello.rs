@@ -1,6 +1,6 @@
 //! The greeting: which version is spoken, and who dials. A pure function of the first frame.
 //!
-//! Nothing that an unknown peer sends is ever repeated in the answer.
+//! Nothing that an unknown peer sends is ever repeated in the answer, but for the name of an option.
 
 use std::collections::BTreeSet;
 
@@ -18,6 +18,8 @@ pub const LIST_MAX: usize = 256;
 pub const HEARTBEAT_MS: (u64, u64) = (1000, 60_000);
 /// The least that a worker must take as a payload, in bytes.
 pub const PAYLOAD_LIMIT_MIN: u64 = 1024;
+/// The longest name of an option that a refusal repeats, in bytes.
+const SHOWN_MAX: usize = 32;
 /// The highest price of an hour.
 pub const PRICE_MAX: u64 = 1_000_000_000;
 
@@ -88,12 +90,11 @@ fn options(role: Role, words: Words<'_>) -> Result<Hello, Refusal> {
             return Err(bad("after the role come options only"));
         };
         if !is_option_name(name) || decode(value).is_none() {
-            return Err(bad(
-                "a malformed option; in values, space, % and equals signs are encoded",
-            ));
+            let text = "is malformed; in values, space, % and equals signs are encoded";
+            return Err(bad(format!("{} {text}", shown(name))));
         }
         if !seen.insert(name) {
-            return Err(bad("an option is given twice"));
+            return Err(bad(format!("{} is given twice", shown(name))));
         }
         set(&mut hello, name, value).map_err(bad)?;
     }
@@ -198,6 +199,15 @@ fn price(value: &str) -> Option<f64> {
     (is_decimals && whole <= PRICE_MAX && price <= bound).then_some(price)
 }
 
-fn bad(text: &'static str) -> Refusal {
+/// An option as a refusal names it: by its name, if that is one and no tale.
+fn shown(name: &str) -> String {
+    if is_option_name(name) && name.len() <= SHOWN_MAX {
+        format!("the option {name}")
+    } else {
+        "an option".to_owned()
+    }
+}
+
+fn bad(text: impl Into<String>) -> Refusal {
     Refusal::new(Code::BadHello, text)
 }

@@ -62,6 +62,7 @@ impl Config {
         if !(1024..=payload_max).contains(&self.payload_max) {
             return Err(format!("max-payload is 1024 to {payload_max} bytes"));
         }
+        store::check_url(&self.store)?;
         if self.tasks_max == 0 {
             return Err("max-tasks is at least 1".into());
         }

@@ -59,10 +59,26 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Error> {
             };
             Ok(Box::new(redis::Redis::new(told)?))
         }
-        _ => Err(Error::Unavailable(format!(
-            "{url:?} names no store: give memory:, file:DIRECTORY or redis://HOST"
-        ))),
+        _ => Err(Error::Unavailable(no_store(url))),
     }
+}
+
+/// Checks that a URL is of a known form, without opening anything.
+///
+/// # Errors
+///
+/// A text that says which forms there are.
+pub fn check_url(url: &str) -> Result<(), String> {
+    let known = url.split_once(':').is_some_and(|(scheme, rest)| match scheme {
+        "memory" => rest.is_empty(),
+        "file" => !rest.is_empty(),
+        scheme => redis::is_scheme(scheme),
+    });
+    if known { Ok(()) } else { Err(no_store(url)) }
+}
+
+fn no_store(url: &str) -> String {
+    format!("{url:?} names no store: give memory:, file:DIRECTORY or redis://HOST")
 }
 
 /// Keeps records.

@@ -120,6 +120,17 @@ fn p06_unknown_options_of_hello_are_passed_over() {
 #[test]
 fn p07_a_duplicated_option_of_hello_closes() {
     expect_refused_first(b"HELLO 1 client name=a name=b\n", "bad-hello");
+    for (options, named) in [
+        ("pid=1 pid=1", "the option pid is given twice"),
+        ("trace=%zz", "the option trace is malformed"),
+        ("Trace=a", "an option is malformed"),
+        ("secret%20word=a", "an option is malformed"),
+    ] {
+        let server = Server::start();
+        let mut peer = Peer::connect(server.addr());
+        peer.send(format!("HELLO 1 client {options}\n"));
+        peer.expect(&format!("ERR bad-hello {named}"));
+    }
 }
 
 #[test]

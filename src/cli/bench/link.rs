@@ -1,6 +1,7 @@
 //! A connection to the scheduler that costs as little as it can: one buffer each way, frames cut in
 //! place, everything that is due written at once.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,7 +27,7 @@ pub(super) struct Link {
 impl Link {
     /// Dials the scheduler and says HELLO.
     pub(super) async fn dial(addr: SocketAddr, hello: &Hello) -> Result<Self> {
-        let stream = TcpStream::connect(addr).await.with_context(|| format!("dialling {addr}"))?;
+        let stream = TcpStream::connect(addr).await.context(Unreachable(addr))?;
         stream.set_nodelay(true)?;
         let mut link = Self { stream, inbox: Inbox::default(), out: spelled_hello(hello)? };
         link.request().await.context("HELLO")?;
@@ -65,7 +66,7 @@ impl Link {
         loop {
             self.exchange().await?;
             if let Some(heard) = self.inbox.next()? {
-                ensure!(heard.is("OK"), "the scheduler says: {}", heard.text());
+                ensure!(heard.is("OK"), Refused(heard.text()));
                 return Ok(heard.payload.to_owned());
             }
         }
@@ -79,6 +80,28 @@ impl Link {
         }
     }
 }
+
+/// There is no scheduler at the address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unreachable(SocketAddr);
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no scheduler answers at {}", self.0)
+    }
+}
+
+/// What the scheduler said instead of OK.
+#[derive(Clone, Debug)]
+pub(super) struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the scheduler says: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// The HELLO frame.
 pub(super) fn spelled_hello(hello: &Hello) -> Result<Vec<u8>> {

@@ -54,8 +54,10 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use self::options::{Options, What};
 pub use self::report::Report;
 
+use self::link::{Refused, Unreachable};
 use self::phases::Bench;
 use self::scheduler::Scheduler;
+use super::exit::Exit;
 
 /// Measures, and prints the figures: a table, or one line of JSON.
 ///
@@ -66,6 +68,17 @@ pub fn run(options: &Options, json: bool) -> Result<()> {
     let report = measure(options)?;
     let text = if json { format!("{}\n", report.json()) } else { report.text() };
     Ok(stdout().lock().write_all(text.as_bytes())?)
+}
+
+/// The code to end with after an error.
+pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.downcast_ref::<Unreachable>().is_some() {
+        Exit::Unreachable
+    } else if error.downcast_ref::<Refused>().is_some() {
+        Exit::Refused
+    } else {
+        Exit::Machine
+    }
 }
 
 /// Measures.

@@ -57,7 +57,7 @@ const KEPT: (Duration, Duration) =
 ///
 /// A run that was interrupted goes on when the same command is run again in the same directory: lines that
 /// are finished are not run again, and what was printed is not printed again. Ctrl-C lets commands finish
-/// that run; a second one stops them. Only SIGKILL leaves them behind: they end by themselves, and are run
+/// that run; a second one stops them. Only SIGKILL leaves them behind: they go on until they end, and are run
 /// again.
 #[derive(Debug, Args)]
 pub(super) struct Run {

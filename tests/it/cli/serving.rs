@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::program::{Serve, ganger, say};
+use crate::support::program::{Running, Serve, ganger, say};
 
 #[test]
 fn a_scheduler_tells_where_it_is_and_ends_with_sigterm() {
@@ -18,7 +18,7 @@ fn a_scheduler_tells_where_it_is_and_ends_with_sigterm() {
 #[test]
 fn programs_are_told_in_json() {
     let args = ["serve", "--json", "--listen", "127.0.0.1:0", "--store", "memory:"];
-    let mut running = crate::support::program::Running::start(&mut ganger(args));
+    let mut running = Running::start(&mut ganger(args));
     let line: serde_json::Value = serde_json::from_str(&running.line()).unwrap();
     assert!(line["listen"].as_str().unwrap().starts_with("127.0.0.1:"));
     assert_eq!(
@@ -47,7 +47,7 @@ fn tasks_outlive_the_process_on_disk() {
 fn other_machines_are_refused_without_tokens() {
     let said = say(&mut ganger(["serve", "--listen", "0.0.0.0:0", "--store", "memory:"])).with(2);
     said.tells("--tokens FILE, or --insecure");
-    let mut serve = crate::support::program::Running::start(&mut ganger([
+    let mut serve = Running::start(&mut ganger([
         "serve",
         "--listen",
         "0.0.0.0:0",
@@ -90,6 +90,8 @@ fn what_this_machine_does_not_allow_is_exit_code_5() {
     let serve = Serve::start();
     let taken = serve.addr.to_string();
     let said = say(&mut ganger(["serve", "--listen", &taken, "--store", "memory:"])).with(5);
+    let unknown = ["serve", "--listen", "127.0.0.1:0", "--store", "ftp://x"];
+    say(&mut ganger(unknown)).with(2).tells("names no store");
     said.tells(&format!("cannot listen on {taken}"));
     let args = ["serve", "--listen", "127.0.0.1:0", "--store", "file:/proc/none"];
     say(&mut ganger(args)).with(5).tells("the store is unavailable");
@@ -100,9 +102,28 @@ fn fewer_open_files_mean_fewer_connections_and_a_warning() {
     let mut command = std::process::Command::new("sh");
     let script = "ulimit -n 200; exec \"$0\" serve --listen 127.0.0.1:0 --store memory:";
     command.args(["-c", script, env!("CARGO_BIN_EXE_ganger")]);
-    let mut serve = crate::support::program::Running::start(&mut command);
+    let mut serve = Running::start(&mut command);
     serve.wait_for("the limit on open files (200) allows 136 connections");
     serve.wait_for(" listens on ");
     serve.signal("TERM");
     serve.end().with(0);
+}
+
+#[test]
+fn a_benchmark_ends_with_the_code_of_what_went_wrong() {
+    say(&mut ganger(["bench", "--rate", "0"])).with(2).tells("--rate");
+    let nobody = ["bench", "--connect", "127.0.0.1:1"];
+    say(&mut ganger(nobody)).with(3).tells("no scheduler answers at 127.0.0.1:1");
+    let best = ["bench", "--store", "memory:", "--route", "best"];
+    say(&mut ganger(best)).with(4).tells("bad-value");
+}
+
+#[test]
+fn a_directory_is_no_input() {
+    for args in [&["run", "--", "true", "{}"][..], &["submit", "k", "--lines"][..]] {
+        let (serve, dir) = (Serve::start(), tempfile::tempdir().unwrap());
+        let mut command = serve.ganger(args.iter().copied());
+        command.current_dir(dir.path()).stdin(std::fs::File::open(dir.path()).unwrap());
+        Running::start(&mut command).end().with(5).tells("stdin cannot be read");
+    }
 }
