@@ -129,9 +129,7 @@ impl Core {
         {
             return Some(class);
         }
-        if self.queues.class_count() >= self.settings.classes_max
-            || self.kinds.len() >= self.settings.classes_max
-        {
+        if self.queues.class_count() >= self.settings.classes_max {
             return None;
         }
         let queue = self.queue_by_name(submit.queue())?;
