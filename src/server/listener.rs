@@ -16,7 +16,7 @@ use crate::core::Event;
 use crate::message::{Code, Refusal};
 use crate::protocol::put_refusal;
 use crate::server::directory::Directory;
-use crate::server::outbox::Outbox;
+use crate::server::outbox::{Backlog, Outbox};
 use crate::server::session::{Shared, serve};
 
 /// Connections that the system takes before they are accepted here (or `net.core.somaxconn`, if that is
@@ -43,8 +43,10 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Bounds {
     /// Connections at once.
     pub(super) connections: usize,
-    /// Bytes that may wait for one peer.
+    /// Bytes that may wait for one peer, whatever waits for the others.
     pub(super) outbox: usize,
+    /// Bytes that may wait for all of them.
+    pub(super) backlog: usize,
 }
 
 type Addresses = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
@@ -67,6 +69,7 @@ pub(super) async fn accept(
     bounds: Bounds,
 ) {
     let addresses = Addresses::default();
+    let backlog = Arc::new(Backlog::new(bounds.backlog));
     let mut reported = false;
     loop {
         let (stream, from) = match listener.accept().await {
@@ -94,7 +97,7 @@ pub(super) async fn accept(
             tracing::debug!(%error, %from, "a socket option was refused");
         }
         let stream = Arc::new(stream);
-        let outbox = Arc::new(Outbox::new(stream.clone(), bounds.outbox));
+        let outbox = Arc::new(Outbox::new(stream.clone(), bounds.outbox, backlog.clone()));
         let peer = directory.add(outbox.clone());
         let session = serve(stream, outbox, peer, shared.clone());
         let (addresses, inbox) = (addresses.clone(), shared.inbox.clone());

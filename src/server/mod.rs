@@ -49,8 +49,12 @@ pub use tokens::Tokens;
 /// is not read meanwhile.
 const INBOX: usize = 256;
 
-/// Bytes that may wait for one peer, beside a few of the largest payloads.
+/// Bytes that may wait for one peer whatever waits for others, beside a few of the largest payloads.
 const OUTBOX: usize = 64 << 20;
+
+/// Bytes that may wait for all peers together before those are given up for whom more waits than
+/// that.
+const BACKLOG: usize = 1 << 30;
 
 /// A running scheduler. Dropping it stops it.
 #[derive(Debug)]
@@ -206,6 +210,7 @@ fn open_and_serve(
         let bounds = listener::Bounds {
             connections: config.connections_max,
             outbox: OUTBOX + 4 * usize::try_from(payload_max).unwrap_or(OUTBOX),
+            backlog: BACKLOG,
         };
         let accept = listener::accept(listener, directory.clone(), shared, bounds);
         let accepting = tokio::spawn(accept);

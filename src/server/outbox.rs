@@ -1,6 +1,7 @@
 //! The bounded way to a connection.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -19,8 +20,29 @@ pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
     /// Something is left for the connection's task to do.
     pub(super) changed: Notify,
-    /// Bytes beyond which the peer is too slow for what is pushed to it.
+    /// Bytes beyond which the peer is given up, if too many wait for all together.
     most: usize,
+    backlog: Arc<Backlog>,
+}
+
+/// What waits for all peers together.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    bytes: AtomicUsize,
+    most: usize,
+}
+
+impl Backlog {
+    /// Room for so many bytes, before those are given up who are furthest behind.
+    pub(super) fn new(most: usize) -> Self {
+        Self { bytes: AtomicUsize::new(0), most }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.with(|waiting| waiting.bytes.clear());
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,9 +75,10 @@ pub(super) enum Way {
 }
 
 impl Outbox {
-    /// An outbox that holds at most so many bytes before the peer is given up.
-    pub(super) fn new(stream: Arc<TcpStream>, most: usize) -> Self {
-        Self { stream, waiting: Mutex::default(), changed: Notify::new(), most }
+    /// An outbox that may hold so many bytes whatever waits for others. A peer that takes what is
+    /// sent to it, however slowly, is given up only beyond that, and for want of memory.
+    pub(super) fn new(stream: Arc<TcpStream>, most: usize, backlog: Arc<Backlog>) -> Self {
+        Self { stream, waiting: Mutex::default(), changed: Notify::new(), most, backlog }
     }
 
     /// Puts what `put` appends, and writes what the socket takes.
@@ -98,8 +121,9 @@ impl Outbox {
                     Err(_) => waiting.broken = Some("the connection is lost"),
                 }
             }
-            if waiting.bytes.len() > self.most {
-                waiting.broken = Some("the peer does not read what is sent to it");
+            let all = self.backlog.bytes.load(Ordering::Relaxed);
+            if waiting.bytes.len() > self.most && all > self.backlog.most {
+                waiting.broken = Some("too much waits for the peer, and for all together");
             }
             if waiting.bytes.is_empty() && waiting.bytes.capacity() > 4 * PAUSE {
                 waiting.bytes = BytesMut::new();
@@ -140,7 +164,15 @@ impl Outbox {
 
     fn with<T>(&self, use_it: impl FnOnce(&mut Waiting) -> T) -> T {
         // A panic while it was held ended that session; the bytes are whole frames all the same.
-        use_it(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = waiting.bytes.len();
+        let told = use_it(&mut waiting);
+        let after = waiting.bytes.len();
+        if after != before {
+            let more = after.wrapping_sub(before);
+            self.backlog.bytes.fetch_add(more, Ordering::Relaxed);
+        }
+        told
     }
 }
 

@@ -601,6 +601,27 @@ fn observers_are_bounded_and_a_place_is_given_back() {
 }
 
 #[test]
+fn p33_a_worker_that_reads_in_its_own_time_gets_all_that_it_has_slots_for() {
+    let server = Server::start();
+    let mut client = Peer::client(server.addr());
+    let payload = vec![b'x'; 1 << 20];
+    for _ in 0..90 {
+        client
+            .send([format!("SUBMIT x #{}\n", payload.len()).as_bytes(), &payload, b"\n"].concat());
+        client.expect("OK ");
+    }
+    let (mut worker, _) = Peer::worker(server.addr(), "name=w kinds=* slots=90");
+    // All of it waits for the worker by now.
+    client.send("QUEUE default\n");
+    let (_, queue) = client.expect("OK #");
+    let queue: serde_json::Value = serde_json::from_slice(&queue).expect("JSON");
+    assert_eq!(queue["tasks"]["leased"], 90);
+    for _ in 0..90 {
+        assert_eq!(worker.expect("TASK ").1.len(), payload.len());
+    }
+}
+
+#[test]
 fn p34_half_a_connection_is_enough_for_the_answers_that_are_due() {
     let server = Server::start();
     let mut client = Peer::client(server.addr());
