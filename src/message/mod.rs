@@ -8,6 +8,7 @@ pub mod code;
 pub mod policy;
 pub mod reply;
 pub mod request;
+pub mod schedule;
 
 pub use code::{Code, Severity};
 pub use policy::{Order, Policy, Route};
