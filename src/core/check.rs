@@ -315,6 +315,7 @@ impl Core {
             wanted.extend(queue.runs.timer_us.map(|at_us| (Reason::Rate(number), at_us)));
         }
         wanted.extend(self.holds.next_end().map(|at_ms| (Reason::Unhold, at_ms)));
+        wanted.extend(self.check_crons());
         for (at, reason) in self.timers.iter() {
             match reason {
                 Reason::Isolation | Reason::Housekeeping | Reason::Figures => {}

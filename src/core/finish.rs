@@ -54,6 +54,7 @@ impl Core {
         self.event(fx, "done", id, attempt, class, Some(worker), &[("us", us)]);
         self.move_count(class, State::Leased, State::Done);
         self.release_unique(slot, fx);
+        self.note_cron_end(id);
         if let Some(task) = self.tasks.remove(slot) {
             for watcher in task.watchers() {
                 self.push_result(watcher, Reply::Result(frame), fx);
@@ -314,6 +315,7 @@ impl Core {
             self.push_end(watcher, slot, fx);
         }
         self.release_unique(slot, fx);
+        self.note_cron_end(id);
         if let Some(at_ms) = forget_ms {
             self.timers.at_wall(at_ms, Reason::Forget(id));
         }

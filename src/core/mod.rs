@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
-//! [`holds`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
+//! [`holds`], [`cron`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -21,6 +21,7 @@
 mod breaker;
 mod check;
 mod control;
+mod cron;
 mod dispatch;
 mod effects;
 mod entry;
@@ -56,6 +57,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::core::breaker::Odds;
+use crate::core::cron::Crons;
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
 use crate::core::limits::Returning;
@@ -85,6 +87,8 @@ pub struct Settings {
     pub queues_max: usize,
     /// Pairs of queue and kind that may exist at once.
     pub classes_max: usize,
+    /// Periodic tasks that may exist at once.
+    pub crons_max: usize,
     /// How long a worker with heartbeats may be without a connection, in milliseconds.
     pub grace_ms: u64,
     /// How long sessions found in the store may take to come back after a start, in milliseconds.
@@ -102,6 +106,7 @@ impl Default for Settings {
             tasks_max: 10_000_000,
             queues_max: 10_000,
             classes_max: 100_000,
+            crons_max: 100_000,
             grace_ms: 5_000,
             restart_grace_ms: 15_000,
             payload_max: 1 << 20,
@@ -157,6 +162,7 @@ pub struct Core {
     /// Released tasks that wait for others than those who released them, by class.
     apart: BTreeMap<u32, Apart>,
     holds: Holds,
+    crons: Crons,
     isolation: Isolation,
     /// How the runs of each kind end, by its number.
     odds: Vec<Odds>,
@@ -197,6 +203,7 @@ impl Core {
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
             holds: Holds::default(),
+            crons: Crons::default(),
             isolation: Isolation::default(),
             odds: Vec::new(),
             pass: 0,
@@ -231,6 +238,7 @@ impl Core {
     /// is left of a resorting goes on for one slice.
     pub fn settle(&mut self, now: Now, fx: &mut Effects) {
         self.advance(now);
+        self.pay_ended(fx);
         self.apply_member_changes();
         self.sort_slice(fx);
         self.serve_opened(fx);
@@ -292,6 +300,7 @@ impl Core {
             Request::Pause { name, paused } => self.on_pause(peer, &name, paused, fx),
             Request::Purge(purge) => self.on_purge(peer, &purge, fx),
             Request::Drain(name) => self.on_drain(peer, &name, fx),
+            Request::Cron(cron) => self.on_cron_request(peer, cron, fx),
         }
     }
 

@@ -38,6 +38,10 @@ pub(super) enum Reason {
     Unhold,
     /// Wall: figures are written.
     Figures,
+    /// Wall: the next instant of a periodic task.
+    Cron(u32),
+    /// Monotonic: a periodic task that found no room is tried again.
+    CronRetry(u32),
 }
 
 /// Deadlines on both clocks: the first is the one with the earliest time.

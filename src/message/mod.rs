@@ -3,14 +3,17 @@
 //! - [`request`]: peer to scheduler.
 //! - [`reply`]: scheduler to peer, asked for or not.
 //! - [`code`]: the closed list of error codes.
+//! - [`policy`]: what is chosen of queues; [`cron`] and [`schedule`]: of periodic tasks.
 
 pub mod code;
+pub mod cron;
 pub mod policy;
 pub mod reply;
 pub mod request;
 pub mod schedule;
 
 pub use code::{Code, Severity};
+pub use cron::{Cron, CronAdd, Missed, Overlap, Plan};
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
 pub use request::{

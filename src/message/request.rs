@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::frame::{Frame, canonical};
+use crate::message::Cron;
 use crate::route::Weight;
 use crate::task::{Attempt, SessionId, State, TaskId};
 
@@ -162,6 +163,8 @@ pub enum Request {
     Purge(Purge),
     /// No further tasks for a worker.
     Drain(String),
+    /// Periodic tasks.
+    Cron(Cron),
 }
 
 /// SUBMIT: a new task. Texts are slices of the frame, which is also the task's record.

@@ -1,7 +1,5 @@
 //! When a periodic task fires: an expression in the calendar of a time zone, or every so often.
 
-use std::fmt;
-
 use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use croner::Cron;
@@ -126,15 +124,6 @@ impl Schedule {
                 origin_ms.checked_add(passed.checked_add(1)?.checked_mul(*every_ms)?)
             }
             Self::Calendar(calendar) => calendar.next_after(after_ms),
-        }
-    }
-}
-
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Every(every_ms) => write!(f, "every {every_ms} ms"),
-            Self::Calendar(calendar) => write!(f, "{} in {}", calendar.text(), calendar.zone()),
         }
     }
 }

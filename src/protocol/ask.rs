@@ -9,7 +9,7 @@ use crate::frame::{Decimal, HEADER_MAX, Writer};
 use crate::message::{
     Code, Fail, Hello, Purge, Refusal, Request, Retry, Role, Start, Submit, TaskFilter,
 };
-use crate::protocol::TEXT_MAX;
+use crate::protocol::{TEXT_MAX, cron};
 use crate::task::{Attempt, TaskId, is_name};
 
 /// A task to be submitted. What is `None` is left to the scheduler's defaults; see protocol.md.
@@ -194,6 +194,7 @@ pub fn put_request(request: &Request, out: &mut impl BufMut) -> Result<(), Refus
             check_name("worker", worker)?;
             Writer::verb(out, "DRAIN").arg(worker).end();
         }
+        Request::Cron(cron) => cron::put(cron, out)?,
     }
     Ok(())
 }
@@ -347,14 +348,14 @@ fn price(price: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     is_name(name).then_some(()).ok_or_else(|| {
         let rule = "is a name: 1 to 128 characters of A-Z a-z 0-9 . _ / -";
         Refusal::new(Code::BadValue, format!("the {what} {rule}"))
     })
 }
 
-fn check_text(what: &str, text: &str) -> Result<(), Refusal> {
+pub(super) fn check_text(what: &str, text: &str) -> Result<(), Refusal> {
     let fits = (1..=TEXT_MAX).contains(&text.len()) && !text.contains(char::is_control);
     fits.then_some(()).ok_or_else(|| {
         let rule = "has 1 to 256 bytes and no control characters";

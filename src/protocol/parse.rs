@@ -5,6 +5,7 @@
 
 use crate::frame::Frame;
 use crate::message::{Code, Fail, Policy, Purge, Refusal, Request, Retry, TaskFilter};
+use crate::protocol::cron;
 use crate::protocol::submit::{self, BACKOFF_MAX_MS};
 use crate::protocol::words::{Cursor, Given, bad, narrow};
 use crate::task::{Attempt, State, TaskId, is_name};
@@ -59,6 +60,7 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"RESUME" => pause(frame, words, false),
         b"PURGE" => purge(frame, words),
         b"DRAIN" => drain(frame, words),
+        b"CRON" => cron::read(frame, words),
         b"HELLO" => Err(Refusal::new(Code::Unexpected, "HELLO comes once, as the first frame")),
         b"OK" | b"ERR" | b"TASK" | b"RESULT" | b"PING" | b"EVENT" => {
             Err(Refusal::new(Code::Unexpected, "only the scheduler says that"))
@@ -253,7 +255,7 @@ fn queue(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
     Ok(Request::Queue { name, policies })
 }
 
-fn no_payload(frame: &Frame) -> Result<(), Refusal> {
+pub(super) fn no_payload(frame: &Frame) -> Result<(), Refusal> {
     match frame.payload_at() {
         None => Ok(()),
         Some(_) => Err(Refusal::new(Code::UnknownOption, "this verb takes no payload")),

@@ -241,7 +241,7 @@ impl Auditor {
             (Asked::Answer { id, attempt, from }, Code::Stale) => {
                 self.on_stale(net, peer, (*id, *attempt), *from);
             }
-            (Asked::Look, Code::UnknownQueue | Code::UnknownWorker) => {}
+            (Asked::Look, Code::UnknownQueue | Code::UnknownWorker | Code::UnknownCron) => {}
             (Asked::Wrong(expected), code) if *expected == code => {}
             (Asked::Plain, Code::Forbidden) => {
                 let role = self.conn(peer).hello.role;

@@ -47,7 +47,9 @@ impl Auditor {
             | Write::Queue { .. }
             | Write::WorkerGone { .. }
             | Write::Stats { .. }
-            | Write::StatsGone { .. } => {}
+            | Write::StatsGone { .. }
+            | Write::Cron { .. }
+            | Write::CronGone { .. } => {}
         }
     }
 
