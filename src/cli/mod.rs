@@ -12,6 +12,7 @@ mod clear;
 mod command;
 mod completions;
 mod config;
+mod cron;
 mod drain;
 mod exit;
 mod get;
@@ -104,6 +105,8 @@ enum Command {
     Resume(clear::Pause),
     /// Clear a queue of dead, cancelled or waiting tasks
     Purge(clear::Purge),
+    /// Add, list, remove, pause and resume periodic tasks
+    Cron(cron::Cron),
     /// Let a worker finish what it has and leave
     Drain(drain::Drain),
     /// Measure throughput, latency and memory
@@ -155,6 +158,7 @@ fn dispatch(
         Command::Pause(pause) => pause.run(true, output),
         Command::Resume(pause) => pause.run(false, output),
         Command::Purge(purge) => purge.run(output),
+        Command::Cron(cron) => cron.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Bench(options) => match bench::run(&options, program.json) {
             Ok(()) => Ok(Exit::Done),

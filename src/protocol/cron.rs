@@ -12,8 +12,22 @@ use crate::protocol::words::{Cursor, Given, Item, bad, narrow, unknown_option};
 /// The options of SUBMIT that an entry takes for its tasks: not those that say when to begin, nor what
 /// only one task or one connection can have.
 const OF_TASKS: [&str; 16] = [
-    "queue", "key", "expires", "timeout", "max-run", "attempts", "backoff", "result-ttl", "trace",
-    "priority", "weight", "time", "resource", "serial", "needs", "res",
+    "queue",
+    "key",
+    "expires",
+    "timeout",
+    "max-run",
+    "attempts",
+    "backoff",
+    "result-ttl",
+    "trace",
+    "priority",
+    "weight",
+    "time",
+    "resource",
+    "serial",
+    "needs",
+    "res",
 ];
 
 /// The option of a record that names the entry that fired it.

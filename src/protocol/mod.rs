@@ -29,8 +29,8 @@ mod tests;
 
 pub use answer::{Answer, read_frame};
 pub use ask::{Attempts, Submission, put_done, put_hello, put_request};
-pub use cron::put_cron_add;
 pub use codec::{Codec, Limits, Violation};
+pub use cron::put_cron_add;
 pub use hello::greet;
 pub use parse::{Parsed, announced_result, parse_request};
 pub use render::{Terms, put_ping, put_refusal, render, render_stored};

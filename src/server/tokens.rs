@@ -138,9 +138,7 @@ pub fn permit(role: Role, grants: Grants, request: &Request) -> Result<(), Refus
         | Request::Drain(_)
         | Request::Pause { .. }
         | Request::Purge(_)
-        | Request::Cron(_) => {
-            (grants.operate, "the token does not grant operate")
-        }
+        | Request::Cron(_) => (grants.operate, "the token does not grant operate"),
     };
     if granted { Ok(()) } else { Err(Refusal::new(Code::Forbidden, needed)) }
 }

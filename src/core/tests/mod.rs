@@ -1,11 +1,13 @@
 //! Pieces of the core, and properties of all of it, beside the golden scripts of `tests/scripts/core`.
 //!
+//! - `crons`: many periodic tasks at one instant.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
 //! - `times`: backoff.
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
 
+mod crons;
 mod lines;
 mod routes;
 mod shares;

@@ -47,7 +47,7 @@ impl Workload {
     fn write(&mut self, turn: Turn, Choice { kind, pick, size }: Choice) -> Turn {
         let line = format!("ready at={} attempt={pick} used={size}", self.wall_ms);
         let name = NAMES[usize::from(pick) % NAMES.len()];
-        match kind % 20 {
+        match kind % 22 {
             5..=8 => match choose(&self.open, pick) {
                 Some(at) => turn.state(self.open[at], line),
                 None => self.submit(turn, size),
@@ -86,6 +86,8 @@ impl Workload {
             18 => turn.worker(name, &line),
             19 if size % 3 == 0 => turn.stats_gone(name),
             19 => turn.stats(name, &line),
+            20 if size % 3 == 0 => turn.cron_gone(name),
+            20 => turn.cron(name, &line),
             _ => self.submit(turn, size),
         }
     }

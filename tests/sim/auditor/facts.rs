@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ganger::core::{Event, Peer};
-use ganger::message::{Cron, Code, Hello, Request, Retry, Role, Severity, Submit};
+use ganger::message::{Code, Cron, Hello, Request, Retry, Role, Severity, Submit};
 use ganger::task::{Attempt, SessionId, TaskId};
 
 use super::Auditor;
