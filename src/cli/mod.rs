@@ -27,6 +27,7 @@ mod run;
 mod serve;
 mod settings;
 mod signals;
+mod simulate;
 mod stats;
 mod stderr;
 mod submit;
@@ -109,6 +110,8 @@ enum Command {
     Cron(cron::Cron),
     /// Let a worker finish what it has and leave
     Drain(drain::Drain),
+    /// Compare orders and routes on one workload, in virtual time
+    Simulate(simulate::Simulate),
     /// Measure throughput, latency and memory
     Bench(bench::Options),
     /// Show every setting, its value, and where it comes from
@@ -160,6 +163,7 @@ fn dispatch(
         Command::Purge(purge) => purge.run(output),
         Command::Cron(cron) => cron.run(output),
         Command::Drain(drain) => drain.run(output),
+        Command::Simulate(simulate) => simulate.run(output),
         Command::Bench(options) => match bench::run(&options, program.json) {
             Ok(()) => Ok(Exit::Done),
             Err(error) => Err(Failure::machine(format!("{error:#}"))),

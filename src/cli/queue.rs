@@ -15,8 +15,9 @@ pub(super) struct Queue {
     queue: String,
 
     /// Policies to set, for good and at once: order=fcfs|sjf|priority|deadline, aging=, alpha=,
-    /// route=hash|modulo|weighted-random, spill=DURATION|none, weight=, limit=N|none,
-    /// key-limit=N|none, rate=PER-SECOND|none, paused=yes|no
+    /// route=weighted-random|random|weighted-round-robin|round-robin|least-loaded|fastest|hash|modulo,
+    /// spill=DURATION|none, weight=, limit=N|none, key-limit=N|none, rate=PER-SECOND|none,
+    /// paused=yes|no
     #[arg(value_name = "POLICY=VALUE", value_parser = policy)]
     policies: Vec<(String, String)>,
 

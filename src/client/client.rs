@@ -203,7 +203,8 @@ impl Client {
     }
 
     /// Sets policies of a queue, live and for good, and returns the queue as JSON:
-    /// `&[("route", "hash"), ("spill", "500")]`.
+    /// `&[("route", "hash"), ("spill", "500")]`. What policies there are, and their values, stands in
+    /// protocol.md under QUEUE.
     ///
     /// # Errors
     ///

@@ -26,6 +26,7 @@ impl Core {
         self.check_leases();
         self.check_lines();
         self.check_pools();
+        self.check_standings();
         self.check_holds();
         self.check_timers();
     }
@@ -188,7 +189,7 @@ impl Core {
             assert_eq!(class.waiting, derived, "tasks waiting in class {number}");
             assert!(!class.keyed || class.listed.is_none(), "keyed class {number} is listed");
             assert!(class.keyed == class.members.is_some(), "members of class {number}");
-            let sorted = class.unsorted.is_empty();
+            let sorted = class.unsorted.is_empty() && !self.half_looked.contains(&number);
             assert!(
                 class.keyed || derived == 0 || !sorted || !open || class.listed.is_some(),
                 "class {number} waits unlisted"
@@ -261,6 +262,35 @@ impl Core {
                     heads.is_some_and(|(_, heads)| heads.contains(&(key, id, class_number)))
                 });
                 assert_eq!(able && class.listed.is_some(), listed, "head of class {class_number}");
+            }
+        }
+    }
+
+    /// The orders that routes in use ask for are there, no others are, and in each stands who is free,
+    /// where its load has it stand.
+    fn check_standings(&self) {
+        let users =
+            |route| self.queues.iter().filter(move |(_, queue)| queue.policy.route == route);
+        let ranked = Route::ALL.into_iter().filter(|route| route.is_ranked());
+        let wanted: Vec<Route> = ranked.filter(|route| users(*route).count() > 0).collect();
+        for route in Route::ALL.into_iter().filter(|route| route.is_ranked()) {
+            let counted = self.workers.uses.of(route) as usize;
+            assert_eq!(counted, users(route).count(), "queues of {}", route.word());
+        }
+        for (number, pool) in self.workers.pools.iter() {
+            assert_eq!(pool.standing.is_some(), !wanted.is_empty(), "standing of pool {number}");
+            let Some(standing) = &pool.standing else { continue };
+            assert_eq!(standing.routes(), wanted, "orders of pool {number}");
+            standing.check(pool, &self.workers.sessions);
+            let Some(pace) = &standing.pace else { continue };
+            for (kind, news) in pace.kinds() {
+                let places = (0..pool.members.bound()).filter(|place| !news.contains(place));
+                for place in places {
+                    let worker = pool.members.get(place);
+                    let estimate_us = worker.and_then(|worker| self.estimate_on(*worker, kind));
+                    let stands = pace.stands(kind, place, estimate_us);
+                    assert!(stands, "place {place} of pool {number} for kind {kind}");
+                }
             }
         }
     }

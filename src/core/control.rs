@@ -226,10 +226,16 @@ impl Core {
         let queue = self.queues.queue_mut(number);
         queue.configured = true;
         let before = std::mem::replace(&mut queue.policy, policy);
+        if before.route != policy.route {
+            queue.chosen = None;
+            self.workers.change_route(before.route, policy.route);
+        }
         self.rebound(number, &before);
         let queue = self.queues.queue_mut(number);
+        // The other routes choose among the free workers, and leave what waits where it is.
+        let keyed = |policy: &Policy| policy.route.is_keyed().then_some(policy.route);
         let placed = |policy: &Policy| {
-            (policy.order, policy.aging, policy.alpha, policy.route, policy.spill_ms)
+            (policy.order, policy.aging, policy.alpha, keyed(policy), policy.spill_ms)
         };
         if placed(&before) == placed(&policy) {
             return;

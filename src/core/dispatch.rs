@@ -166,27 +166,6 @@ impl Core {
         }
     }
 
-    /// A free worker for a class under the route by weight, if there is one.
-    pub(super) fn pick(&mut self, class: u32) -> Option<u32> {
-        let pools = &self.queues.class(class).pools;
-        let free = |pool: &u32| self.workers.pools.get(*pool).map_or(0, |pool| pool.free.total());
-        let total: u64 = pools.iter().map(free).sum();
-        if total == 0 {
-            return None;
-        }
-        let mut drawn = rand::RngExt::random_range(&mut self.rng, 0..total);
-        for number in &self.queues.class(class).pools {
-            let pool = self.workers.pools.at(*number);
-            let weight = pool.free.total();
-            if drawn < weight {
-                let place = pool.free.pick(drawn)?;
-                return pool.members.get(place).copied();
-            }
-            drawn -= weight;
-        }
-        None
-    }
-
     /// Leases a ready task that waits in no line (any more) to a worker with room.
     pub(super) fn lease(&mut self, slot: u32, worker: u32, fx: &mut Effects) {
         let now_us = self.now.mono_us;

@@ -208,10 +208,15 @@ impl Core {
             }
         }
         let batch = &mut fx.batch;
+        let mut forgotten = false;
         self.costs.forget(self.now.wall_ms, &mut |kind, worker| {
+            forgotten = true;
             let name = batch.put(|out| put_pair(out, kind, worker));
             batch.writes.push(Write::StatsGone { name });
         });
+        if forgotten {
+            self.workers.forget_paces();
+        }
         self.arm_housekeeping();
     }
 

@@ -50,6 +50,7 @@ impl Core {
         let kind = self.queues.class(class).kind;
         let pair = self.pair(worker, kind);
         self.costs.succeeded(pair, self.now.wall_ms, us);
+        self.workers.reload_namesake(worker);
         self.close_breaker(worker, kind);
         self.event(fx, "done", id, attempt, class, Some(worker), &[("us", us)]);
         self.move_count(class, State::Leased, State::Done);
@@ -171,6 +172,7 @@ impl Core {
             *its = place;
         }
         let goes_on = session.unanswered.contains_key(&(id, attempt));
+        self.workers.reload(worker);
         if !goes_on {
             let key = self.tasks.at(slot).key_text();
             self.end_run(queue, key.as_deref());

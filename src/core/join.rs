@@ -72,7 +72,7 @@ impl Core {
     ) -> u32 {
         let entry = Entry::of(hello, self.now.wall_ms);
         self.costs.set_price(&self.worker_names.name(name), entry.price);
-        let mut worker = Worker::new(session, name, &self.worker_names.name(name), entry);
+        let mut worker = Worker::new(session, name, self.worker_names.name(name), entry);
         worker.credential = credential;
         worker.peer = Some(peer);
         self.workers.insert(worker)
@@ -212,12 +212,15 @@ impl Core {
     /// Takes a worker out of its pool; a pool without workers goes.
     fn leave_pool(&mut self, worker: u32) {
         let session = self.workers.sessions.at_mut(worker);
-        let name = session.name;
+        let (name, title) = (session.name, session.title.clone());
         let Some((number, place)) = session.pool.take() else { return };
         self.member_changed(name);
         let pool = self.workers.pools.at_mut(number);
         pool.members.remove(place);
         pool.free.set(place, Weight::ZERO);
+        if let Some(standing) = &mut pool.standing {
+            standing.forget(place, &title);
+        }
         if pool.members.len() > 0 {
             return;
         }

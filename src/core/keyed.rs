@@ -52,7 +52,7 @@ impl Core {
         let owner = match route {
             Route::Hash => members.hash_owner(&key),
             Route::Modulo => members.modulo_owner(&key),
-            Route::WeightedRandom => None,
+            _ => None,
         };
         owner.unwrap_or(NOBODY)
     }
@@ -158,12 +158,6 @@ impl Core {
             };
             self.lease(slot, worker, fx);
         }
-    }
-
-    pub(super) fn pick_exists(&self, class: u32) -> bool {
-        let pools = &self.queues.class(class).pools;
-        let free = |pool: &u32| self.workers.pools.get(*pool).is_some_and(|p| p.free.total() > 0);
-        pools.iter().any(free)
     }
 
     pub(super) fn next_along_ring(&mut self, slot: u32) -> Option<u32> {

@@ -18,6 +18,9 @@ use crate::message::Policy;
 /// The owner of a ready task that is set aside for its key.
 pub(super) const ASIDE: u32 = u32::MAX - 3;
 
+/// How many tasks are set aside in one turn: about a millisecond.
+const SLICE: usize = 4096;
+
 /// How far beginnings that came late may be made up for, in microseconds: the loop's own jitter.
 const RATE_SLACK_US: u64 = 50_000;
 
@@ -25,8 +28,8 @@ const RATE_SLACK_US: u64 = 50_000;
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     pub(super) count: u32,
-    /// `rate=`: no run begins before this monotonic time, in microseconds.
-    pub(super) next_us: u64,
+    /// Monotonic microseconds of when the last run began, by an even spread, or of the start.
+    pub(super) last_us: u64,
     /// `rate=`: when a timer is set; until it is over the queue is closed.
     pub(super) timer_us: Option<u64>,
     /// `key-limit=`: by key.
@@ -77,6 +80,8 @@ impl Core {
 
     /// The first place of a line whose task may be leased; those before it whose keys have enough
     /// are set aside.
+    ///
+    /// It sets no more aside in one turn than can be done at once; what is left goes on in the next.
     pub(super) fn front(&mut self, number: u32, owner: u32) -> Option<Place> {
         loop {
             let class = self.queues.class_mut(number);
@@ -86,6 +91,11 @@ impl Core {
             if !self.is_key_full(place.slot) {
                 return Some(place);
             }
+            if self.put_aside >= SLICE {
+                self.half_looked.insert(number);
+                return None;
+            }
+            self.put_aside += 1;
             self.queues.class_mut(number).waiting -= 1;
             self.set_aside(place.slot);
         }
@@ -126,8 +136,9 @@ impl Core {
             return;
         }
         if let Some(rate) = queue.policy.rate {
-            let earliest_us = self.now.mono_us.saturating_sub(RATE_SLACK_US);
-            queue.runs.next_us = queue.runs.next_us.max(earliest_us) + interval_us(rate);
+            let (now_us, due_us) = (self.now.mono_us, queue.runs.last_us + interval_us(rate));
+            let late = due_us + RATE_SLACK_US < now_us;
+            queue.runs.last_us = if late { now_us } else { due_us.min(now_us) };
         }
         let number = self.queues.class(class).queue;
         self.relist(number);
@@ -186,8 +197,15 @@ impl Core {
         }
     }
 
-    /// Has the tasks that come back wait like any other.
+    /// Has the tasks that come back wait like any other. Where one was cancelled meanwhile, the next
+    /// of its key comes.
     fn bring_back(&mut self, fx: &mut Effects) {
+        while !self.returning.is_empty() {
+            self.bring_back_once(fx);
+        }
+    }
+
+    fn bring_back_once(&mut self, fx: &mut Effects) {
         let mut returning = std::mem::take(&mut self.returning);
         for (number, key, _) in &returning {
             if let Some(key) = key
@@ -198,10 +216,14 @@ impl Core {
             }
         }
         returning.sort_by_key(|(_, _, place)| *place);
-        for (_, _, place) in returning {
+        for (number, key, place) in returning {
             if holds(&self.tasks, &place, ASIDE) {
                 self.take_out(place.slot);
                 self.enter(place.slot, fx);
+            } else if let Some(key) = key
+                && self.queues.find_queue_mut(number).is_some()
+            {
+                self.call_back(number, &key);
             }
         }
     }
@@ -221,7 +243,8 @@ impl Core {
     fn arm_rate(&mut self, number: u32) {
         let now_us = self.now.mono_us;
         let queue = self.queues.queue_mut(number);
-        let due_us = queue.policy.rate.map(|_| queue.runs.next_us).filter(|at_us| *at_us > now_us);
+        let due_us = queue.policy.rate.map(|rate| queue.runs.last_us + interval_us(rate));
+        let due_us = due_us.filter(|at_us| *at_us > now_us);
         let armed_us = std::mem::replace(&mut queue.runs.timer_us, due_us);
         if armed_us != due_us {
             armed_us.into_iter().for_each(|at| self.timers.off_mono(at, Reason::Rate(number)));
@@ -239,6 +262,13 @@ impl Core {
     /// Serves the queues that may have opened in this turn.
     pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
         self.bring_back(fx);
+        self.put_aside = 0;
+        for class in std::mem::take(&mut self.half_looked) {
+            if let Some(queue) = self.queues.find_class_mut(class).map(|class| class.queue) {
+                self.list_head(class);
+                self.opened.insert(queue);
+            }
+        }
         while let Some(number) = self.opened.pop_first() {
             if self.queues.find_queue_mut(number).is_some() {
                 self.serve_queue(number, fx);
@@ -286,12 +316,11 @@ impl Core {
 
     /// The bounds of a queue changed from those of `before`.
     pub(super) fn rebound(&mut self, number: u32, before: &Policy) {
-        let now_us = self.now.mono_us;
+        let (now_us, pass) = (self.now.mono_us, self.pass);
         let queue = self.queues.queue_mut(number);
         let after = queue.policy;
-        if before.rate != after.rate {
-            queue.runs.next_us = now_us;
-        }
+        // Who was held back has no turns saved up.
+        queue.pass = queue.pass.max(pass);
         if before.paused && !after.paused {
             queue.runs.resumed_us = now_us;
         }

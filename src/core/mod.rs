@@ -4,8 +4,9 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`], [`members`],
-//! [`holds`], [`cron`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`workers`] with their [`standing`] in
+//! routes, [`members`], [`holds`], [`cron`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`],
+//! [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
 //! [`view`] draws pictures for people and [`check`] proves the invariants.
 //!
@@ -37,11 +38,13 @@ mod line;
 mod members;
 mod names;
 mod order;
+mod pick;
 mod purge;
 mod queues;
 mod release;
 mod restore;
 mod slots;
+mod standing;
 mod submit;
 mod tasks;
 mod timers;
@@ -151,6 +154,10 @@ pub struct Core {
     repooled: BTreeSet<u32>,
     /// Queues that may have opened in this turn.
     opened: BTreeSet<u32>,
+    /// How many tasks were set aside in this turn.
+    put_aside: usize,
+    /// Classes at whose line the look for a task whose key has room was broken off.
+    half_looked: BTreeSet<u32>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
     returning: Vec<Returning>,
     /// Queues with tasks that a changed `key-limit=` has released, to come back a slice a turn.
@@ -197,6 +204,8 @@ impl Core {
             changed_members: BTreeSet::new(),
             repooled: BTreeSet::new(),
             opened: BTreeSet::new(),
+            put_aside: 0,
+            half_looked: BTreeSet::new(),
             returning: Vec::new(),
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
@@ -257,6 +266,7 @@ impl Core {
     /// Whether every waiting task is where it belongs.
     fn is_settled(&self) -> bool {
         let returned = self.opened.is_empty() && self.returning.is_empty();
+        let returned = returned && self.half_looked.is_empty();
         returned
             && self.released.is_empty()
             && self.unsorted.is_empty()

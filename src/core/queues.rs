@@ -3,6 +3,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
@@ -58,6 +59,8 @@ pub(super) struct Queue {
     /// Stride scheduling: how much this queue has had, in turns over weight.
     pub(super) pass: u64,
     pub(super) runs: Runs,
+    /// Round robin: the name that was chosen last since the route was set.
+    pub(super) chosen: Option<Arc<str>>,
     /// Monotonic microseconds of its last SUBMIT.
     pub(super) used_us: u64,
 }
@@ -136,6 +139,7 @@ impl Queues {
             counts: Counts::default(),
             pass: 0,
             runs: Runs::default(),
+            chosen: None,
             used_us: now_us,
         });
         self.by_name.insert(name, number);

@@ -76,7 +76,8 @@ impl Core {
         let name = line.worker.as_deref().ok_or("a lease without a worker")?;
         let worker = self.workers.by_session(session).unwrap_or_else(|| {
             let number = self.worker_names.number(name);
-            let mut worker = Worker::new(session, number, name, Entry::unknown());
+            let mut worker =
+                Worker::new(session, number, self.worker_names.name(number), Entry::unknown());
             // Its entry, if there is one, has yet to come; until then nothing new goes to it.
             (worker.draining, worker.superseded, worker.restored) = (true, true, true);
             self.workers.insert(worker)
@@ -94,7 +95,8 @@ impl Core {
     pub fn restore_worker(&mut self, name: &str, line: &str) -> Result<(), String> {
         let stored = Stored::read(line)?;
         let number = self.worker_names.number(name);
-        let mut worker = Worker::new(stored.session, number, name, stored.entry);
+        let mut worker =
+            Worker::new(stored.session, number, self.worker_names.name(number), stored.entry);
         (worker.credential, worker.draining) = (stored.credential, stored.draining);
         worker.restored = true;
         if let Some(known) = self.workers.by_session(stored.session) {
@@ -118,6 +120,8 @@ impl Core {
                 policy.set(name, value).map_err(|refusal| refusal.text)?;
             }
         }
+        // A run may have begun just before the start.
+        self.queues.queue_mut(queue).runs.last_us = self.now.mono_us;
         self.set_policy(queue, policy);
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::core::breaker::Breaker;
 use crate::core::entry::Entry;
 use crate::core::event::Peer;
 use crate::core::slots::Slots;
+use crate::core::standing::{Standing, Uses};
 use crate::cost::Pair;
 use crate::route::{Weight, Weighted};
 use crate::task::{Attempt, SessionId, TaskId};
@@ -32,6 +33,8 @@ pub(super) struct Worker {
     pub(super) session: SessionId,
     pub(super) credential: u32,
     pub(super) name: u32,
+    /// The name itself, which is its place in routes.
+    pub(super) title: Arc<str>,
     pub(super) entry: Entry,
     /// The connection; `None` in grace.
     pub(super) peer: Option<Peer>,
@@ -74,7 +77,7 @@ pub(super) struct Unanswered {
 
 impl Worker {
     /// A session without connection, pool and leases.
-    pub(super) fn new(session: SessionId, name: u32, text: &str, entry: Entry) -> Self {
+    pub(super) fn new(session: SessionId, name: u32, title: Arc<str>, entry: Entry) -> Self {
         Self {
             session,
             credential: 0,
@@ -92,7 +95,8 @@ impl Worker {
             restored: false,
             returned_us: 0,
             pairs: Vec::new(),
-            lease_words: format!(" session={session} worker={text}"),
+            lease_words: format!(" session={session} worker={title}"),
+            title,
         }
     }
 
@@ -155,6 +159,8 @@ pub(super) struct Pool {
     pub(super) members: Slots<u32>,
     /// The weights of the free ones, by place.
     pub(super) free: Weighted,
+    /// The free ones in the orders that routes in use ask for.
+    pub(super) standing: Option<Box<Standing>>,
     /// Unkeyed classes with waiting tasks by their heads, per queue; with the queue's listed pass.
     pub(super) heads: BTreeMap<u32, (u64, BTreeSet<Head>)>,
     /// The queues of `heads` by pass.
@@ -173,6 +179,7 @@ pub(super) struct Workers {
     by_name: BTreeMap<u32, u32>,
     pub(super) pools: Slots<Pool>,
     by_ability: BTreeMap<Ability, u32>,
+    pub(super) uses: Uses,
 }
 
 impl Workers {
@@ -252,11 +259,13 @@ impl Workers {
         if let Some(&pool) = self.by_ability.get(&ability) {
             return (pool, false);
         }
+        let standing = self.new_standing();
         let pool = self.pools.insert(Pool {
             ability: ability.clone(),
             classes: Vec::new(),
             members: Slots::default(),
             free: Weighted::default(),
+            standing,
             heads: BTreeMap::new(),
             passes: BTreeSet::new(),
             keyed: BTreeSet::new(),
@@ -276,19 +285,23 @@ impl Workers {
         let Some(worker) = self.sessions.get(number) else { return };
         let Some((pool, place)) = worker.pool else { return };
         let weight = if worker.is_free() { worker.entry.weight } else { Weight::ZERO };
-        if let Some(pool) = self.pools.get_mut(pool)
-            && pool.free.weight(place) != weight
-        {
+        let Some(pool) = self.pools.get_mut(pool) else { return };
+        if pool.free.weight(place) != weight {
             pool.free.set(place, weight);
+        }
+        if let Some(standing) = &mut pool.standing {
+            standing.set(place, worker, weight);
         }
     }
 
     /// Tells the pool that the worker has no room, for as long as nobody refreshes it.
     pub(super) fn hide(&mut self, number: u32) {
-        if let Some((pool, place)) = self.sessions.get(number).and_then(|worker| worker.pool)
-            && let Some(pool) = self.pools.get_mut(pool)
-        {
-            pool.free.set(place, Weight::ZERO);
+        let Some(worker) = self.sessions.get(number) else { return };
+        let Some((pool, place)) = worker.pool else { return };
+        let Some(pool) = self.pools.get_mut(pool) else { return };
+        pool.free.set(place, Weight::ZERO);
+        if let Some(standing) = &mut pool.standing {
+            standing.set(place, worker, Weight::ZERO);
         }
     }
 

@@ -83,6 +83,18 @@ impl Costs {
         Pair(self.open(OTHER, OTHER))
     }
 
+    /// The handle of a pair that has a row of its own.
+    pub fn find(&self, kind: &str, worker: &str) -> Option<Pair> {
+        self.live_row(kind, worker).map(Pair)
+    }
+
+    /// Whether others are booked on a pair too: it is [`OTHER`]'s.
+    pub fn is_shared(&self, pair: Pair) -> bool {
+        let worker =
+            self.rows.get(index(pair.0)).and_then(|row| self.workers.get(index(row.worker)));
+        worker.is_some_and(|worker| &*worker.name == OTHER)
+    }
+
     /// Books a lease that its task waited for, from ready on, in microseconds.
     pub fn waited(&mut self, pair: Pair, wait_us: u64) {
         let Some(entry) = self.entry(pair) else { return };

@@ -44,11 +44,30 @@ pub enum Route {
     /// Random, in proportion to weight.
     #[default]
     WeightedRandom,
+    /// Random, each as likely as another.
+    Random,
+    /// One after the other, by name.
+    RoundRobin,
+    /// One after the other, in proportion to weight.
+    WeightedRoundRobin,
+    /// The smallest runs ÷ slots.
+    LeastLoaded,
+    /// The smallest expected finish, by what the kind's runs on that worker took.
+    Fastest,
 }
 
 impl Route {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Hash, Self::Modulo, Self::WeightedRandom];
+    pub const ALL: [Self; 8] = [
+        Self::WeightedRandom,
+        Self::Random,
+        Self::WeightedRoundRobin,
+        Self::RoundRobin,
+        Self::LeastLoaded,
+        Self::Fastest,
+        Self::Hash,
+        Self::Modulo,
+    ];
 
     /// The word on the wire.
     pub const fn word(self) -> &'static str {
@@ -56,7 +75,17 @@ impl Route {
             Self::Hash => "hash",
             Self::Modulo => "modulo",
             Self::WeightedRandom => "weighted-random",
+            Self::Random => "random",
+            Self::RoundRobin => "round-robin",
+            Self::WeightedRoundRobin => "weighted-round-robin",
+            Self::LeastLoaded => "least-loaded",
+            Self::Fastest => "fastest",
         }
+    }
+
+    /// Whether the free workers are kept in an order of this route's own while a queue uses it.
+    pub const fn is_ranked(self) -> bool {
+        !self.is_keyed() && !matches!(self, Self::WeightedRandom)
     }
 
     /// Whether tasks have owners.

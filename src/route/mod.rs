@@ -10,6 +10,10 @@
 //! - `ring`: [`Ring`], the ketama ring behind the route `hash`
 //! - `modulo`: [`modulo`], the route of that name
 //! - `weighted`: [`Weighted`], a random choice in proportion to weight
+//! - `circle`: [`Circle`], one after the other by name
+//! - `turns`: [`Turns`], one after the other in proportion to weight
+//! - `ranked`: [`Ranked`], a random choice among those of the smallest key; the keys [`load`], [`finish`]
+//! - `pace`: [`Pace`], the smallest expected finish by kind
 //!
 //! It never learns what a task, a session or a slot is; who is able and free is for its caller to say.
 
@@ -23,9 +27,21 @@ mod modulo;
 
 mod weighted;
 
+mod circle;
+
+mod turns;
+
+mod ranked;
+
+mod pace;
+
+pub use self::circle::{Circle, comes_before};
 pub use self::md5::point;
 pub use self::modulo::modulo;
+pub use self::pace::Pace;
+pub use self::ranked::{Ranked, finish, load};
 pub use self::ring::Ring;
+pub use self::turns::{Turn, Turns};
 pub use self::weight::Weight;
 pub use self::weighted::Weighted;
 

@@ -1,5 +1,7 @@
 //! Promises of the routes: published vectors, stability, proportion, ties.
 
+mod orders;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

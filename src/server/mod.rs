@@ -3,12 +3,13 @@
 //! - [`config`]: what a server is told. [`tokens`]: who may do what.
 //! - [`engine`]: the turn, without any I/O. `run`: the loop that drives it.
 //! - [`keeper`]: the store's thread. [`load`]: from its records to a core.
-//! - `listener`, `session`, `outbox`, `directory`: connections.
+//! - `listener`, `session` with its `batch`es, `outbox`, `directory`: connections.
 //! - [`clock`]: the only reader of the clocks.
 //!
 //! Everything but the store runs on one thread with a current-thread runtime: a frame that arrives
 //! is parsed, applied, rendered and written without ever changing threads.
 
+mod batch;
 pub mod clock;
 pub mod config;
 mod directory;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::{Event, Peer};
+use crate::server::batch::Batch;
 use crate::server::clock::Clock;
 use crate::server::directory::Directory;
 use crate::server::engine::{Engine, Turn};
 use crate::server::keeper::{Done, Keeper};
-use crate::server::session::Batch;
 use crate::store::{Error, Store};
 
 /// Events of one turn beyond which no further batch is taken in, so that no turn takes long.

@@ -8,15 +8,16 @@ use bytes::BytesMut;
 use rand::RngExt;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::Decoder;
 
 use crate::core::{Event, Peer};
 use crate::frame::{Frame, Word, Words, number};
-use crate::message::{Code, Grants, Hello, Refusal, Role, Severity};
+use crate::message::{Code, Grants, Hello, Refusal, Role};
 use crate::protocol::{
     Codec, Limits, Parsed, Violation, greet, parse_request, put_ping, put_refusal,
 };
+use crate::server::batch::{BATCH, BATCHES, Batch, is_last, weight_of};
 use crate::server::outbox::{Outbox, Way};
 use crate::server::tokens::{Tokens, permit};
 use crate::task::{Attempt, SessionId, TaskId};
@@ -30,21 +31,6 @@ pub(super) struct Shared {
     pub(super) payload_max: u64,
     /// The way into the engine.
     pub(super) inbox: mpsc::Sender<Batch>,
-}
-
-/// What a session hands over at once.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// What happened, in order.
-    pub(super) events: Vec<Event>,
-    /// Given back when the events are applied: a session does not run ahead of the engine.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
-}
-
-impl From<Event> for Batch {
-    fn from(event: Event) -> Self {
-        Self { events: vec![event], permit: None }
-    }
 }
 
 /// HELLO is due within this time.
@@ -70,17 +56,8 @@ const PART_WITHIN: Duration = Duration::from_secs(1);
 /// How often a session looks at its deadlines.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What the requests of one batch may weigh; the rest of what was read waits for the next one.
-const BATCH: usize = 1024;
-
 /// Bytes of a usual frame, to judge how many there are in what was read.
 const FRAME: usize = 64;
-
-/// What a request weighs whose answer is long, in requests.
-const LONG: usize = 64;
-
-/// Batches of one session that may wait for the engine.
-const BATCHES: usize = 2;
 
 /// Room for one read: small for those who say little, up to 256 KiB for those who say much.
 const READ: (usize, usize) = (8 << 10, 256 << 10);
@@ -354,7 +331,7 @@ impl Session {
                 Ok(Some(frame)) => {
                     weight += 1;
                     if let Some(event) = self.event(&frame) {
-                        weight += if has_long_answer(&event) { LONG } else { 0 };
+                        weight += weight_of(&event, self.shared.payload_max);
                         let last = is_last(&event);
                         events.push(event);
                         if last {
@@ -422,6 +399,11 @@ impl Session {
             tokio::select! {
                 _ = self.stream.writable(), if backlog => self.outbox.flush(),
                 () = self.outbox.changed.notified() => {}
+                // A peer that is gone altogether looks like one that says no more, until the system
+                // has asked it.
+                _ = self.stream.ready(Interest::ERROR) => {
+                    return End::Broken("the connection is lost");
+                }
                 () = tokio::time::sleep(LOOK), if backlog => {}
                 () = tokio::time::sleep_until(until.unwrap_or(far).into()) => {
                     return End::Broken("the peer took too long to hear the end");
@@ -445,19 +427,6 @@ impl Session {
             }
         }
     }
-}
-
-fn is_last(event: &Event) -> bool {
-    match event {
-        Event::Refused { refusal, .. } => refusal.code.severity() == Severity::Close,
-        Event::Request { request, .. } => *request == crate::message::Request::Bye,
-        _ => false,
-    }
-}
-
-fn has_long_answer(event: &Event) -> bool {
-    use crate::message::Request::{Purge, Queues, Stats, Tasks, Workers};
-    matches!(event, Event::Request { request: Purge(_) | Queues | Stats | Tasks(_) | Workers, .. })
 }
 
 fn refusal_of(violation: &Violation) -> Refusal {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ganger::frame::{Frame, HEADER_MAX};
-use ganger::message::{Code, Plan, Severity, schedule};
+use ganger::message::{Code, Order, Plan, Route, Severity, schedule};
 use ganger::protocol::hello::{HEARTBEAT_MS, LIST_MAX, PRICE_MAX};
 use ganger::protocol::{Answer, Parsed, codec, greet, parse, parse_request, read_frame, submit};
 
@@ -15,13 +15,14 @@ fn pages_transcripts() -> Vec<Transcript> {
     transcripts::parse(PAGE).unwrap()
 }
 
-/// The part of the page from one heading to the next of its level.
+/// The part of the page from one heading to the next of its level or above.
 fn section(heading: &str) -> &str {
     let start = PAGE.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
     let body = &PAGE[start + 1..];
     let level = heading.split(' ').next().unwrap();
-    let end = body[1..].find(&format!("\n{level} ")).map_or(body.len(), |end| end + 1);
-    &body[..end]
+    let levels = (1..=level.len()).map(|length| format!("\n{} ", &level[..length]));
+    let ends = levels.filter_map(|level| body[1..].find(&level));
+    &body[..ends.min().map_or(body.len(), |end| end + 1)]
 }
 
 /// The first cells of the rows of tables, without their backquotes.
@@ -72,6 +73,14 @@ fn the_numbers_of_the_page_are_those_of_the_code() {
         assert!(page.contains(number.to_string().as_str()), "{number} is not on the page");
     }
     assert_eq!(codec::PAYLOAD_MAX, 64 << 20);
+}
+
+#[test]
+fn the_routes_and_orders_of_the_page_are_those_of_the_code() {
+    let words: Vec<&str> = Route::ALL.into_iter().map(Route::word).collect();
+    assert_eq!(first_cells(section("#### Routes")), words);
+    let words: Vec<&str> = Order::ALL.into_iter().map(Order::word).collect();
+    assert_eq!(first_cells(section("#### Orders")), words);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ganger::server::Config;
 use socket2::SockRef;
 
+use crate::support::program::eventually;
 use crate::support::{Peer, Server};
 
 /// The scheduler answers a fresh peer and holds no more tasks than it should.
@@ -487,6 +488,22 @@ fn p33_a_client_that_pipelines_without_reading_is_not_read_and_others_are_served
 }
 
 #[test]
+fn p33_a_client_that_reads_may_ask_for_any_number_of_large_results() {
+    let server = Server::start();
+    let mut client = Peer::client(server.addr());
+    let id = client.submit("SUBMIT x\n");
+    let (mut worker, _) = Peer::worker(server.addr(), "name=w kinds=*");
+    worker.expect("TASK ");
+    let result = vec![b'x'; 1 << 20];
+    worker.send([format!("DONE {id} 1 #{}\n", result.len()).as_bytes(), &result, b"\n"].concat());
+    worker.expect("OK ");
+    client.send(format!("GET {id}\n").repeat(150));
+    for _ in 0..150 {
+        assert_eq!(client.expect("OK ").1.len(), result.len());
+    }
+}
+
+#[test]
 fn p34_half_a_connection_is_enough_for_the_answers_that_are_due() {
     let server = Server::start();
     let mut client = Peer::client(server.addr());
@@ -500,6 +517,26 @@ fn p34_half_a_connection_is_enough_for_the_answers_that_are_due() {
     worker.send(format!("DONE {id} 1 #2\nok\n"));
     client.expect(&format!("RESULT {id} done"));
     client.expect_end();
+}
+
+#[test]
+fn p34_half_a_connection_whose_peer_is_gone_is_given_back() {
+    let server = Server::start();
+    let mut watcher = Peer::client(server.addr());
+    watcher.send("SUBMIT x delay=86400000 watch=yes\n");
+    watcher.expect("OK ");
+    watcher.finish();
+    SockRef::from(watcher.stream()).set_linger(Some(Duration::ZERO)).expect("an option");
+    let mut other = Peer::client(server.addr());
+    let mut connections = || {
+        other.send("STATS\n");
+        let (_, stats) = other.expect("OK #");
+        let stats: serde_json::Value = serde_json::from_slice(&stats).expect("JSON");
+        stats["connections"].as_u64()
+    };
+    assert_eq!(connections(), Some(2));
+    drop(watcher);
+    eventually("its connection is given back", || connections() == Some(1));
 }
 
 #[test]

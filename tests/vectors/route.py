@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Published answers of the routes `hash` and `modulo`, by an implementation of their own.
+"""Published answers of `hash`, `modulo` and `weighted-round-robin`, by an implementation of their own.
 
 Regenerate:  python3 tests/vectors/route.py > tests/vectors/route.json
 Check:       python3 tests/vectors/route.py | diff - tests/vectors/route.json
 Another language: read route.json; for each entry of `keys`, turn `hex` into bytes (`text` is the
 same key where it is printable) and compare `point` and `modulo` (for n = 1 .. 7); for each entry of
 `rings`, build the ring from `members`, compare the number of `points`, and for the i-th key compare
-`owners[i]`: the owner, then the next distinct members along the ring, three at most.
+`owners[i]`: the owner, then the next distinct members along the ring, three at most; for each entry
+of `turns`, choose among `members`, all free and none busy, and compare `chosen`: a name for each choice.
 
 Needs Python 3 and nothing else.
 """
@@ -14,6 +15,7 @@ Needs Python 3 and nothing else.
 import bisect
 import hashlib
 import json
+from fractions import Fraction
 
 
 def md5(data):
@@ -60,6 +62,21 @@ def owners(points, at, limit=3):
     return found
 
 
+def turns(members, choices):
+    """Weighted round robin, in fractions: the clock goes on by 1 / (sum of the weights) with each
+    choice; of those whose turn has begun, the one whose turn ends first, then by name."""
+    weights = {name: Fraction(thousandths(weight), 1000) for name, weight in members}
+    begin = {name: Fraction(0) for name in weights}
+    total, clock, chosen = sum(weights.values()), Fraction(0), []
+    for _ in range(choices):
+        begun = [name for name in weights if begin[name] <= clock]
+        name = min(begun, key=lambda name: (begin[name] + 1 / weights[name], name))
+        begin[name] += 1 / weights[name]
+        clock += 1 / total
+        chosen.append(name)
+    return chosen
+
+
 def equal(names, weight="1"):
     return [(name, weight) for name in names]
 
@@ -94,6 +111,18 @@ RINGS = {
     ],
     "one to a hundred": [("small", "1"), ("large", "100")],
     "crowded, with equal points": equal([f"node-{i}" for i in range(12)], "100"),
+}
+
+
+TURNS = {
+    "one": ([("a", "0.5")], 3),
+    "equal": (equal(["b", "a", "c"]), 9),
+    "five, one, one": ([("a", "5"), ("b", "1"), ("c", "1")], 21),
+    "one to ten": ([("small", "1"), ("large", "10")], 33),
+    "one large and ten small": ([("large", "10")] + equal([f"small-{i}" for i in range(10)]), 60),
+    "fractions": ([("third", "0.333"), ("half", "0.5"), ("pi", "3.142"), ("least", "0.001")], 400),
+    "primes": ([("two", "2"), ("three", "3"), ("five", "5"), ("seven", "7"), ("eleven", "11")], 84),
+    "extremes": ([("most", "100"), ("more", "99.999"), ("one", "1")], 300),
 }
 
 
@@ -151,7 +180,7 @@ def key_row(key):
 def main():
     keys = KEYS + edge_keys()
     print("{")
-    print('"about": "Published answers of the routes hash and modulo; how to read them: route.py",')
+    print('"about": "Published answers of hash, modulo and weighted-round-robin; how to read them: route.py",')
     print('"keys": [')
     print(",\n".join(json.dumps(key_row(key), ensure_ascii=False) for key in keys))
     print('],\n"rings": [')
@@ -163,6 +192,12 @@ def main():
         print(', "owners": [')
         print(",\n".join(json.dumps(owners(points, point(key))) for key in keys))
         print("]}")
+    print('],\n"turns": [')
+    for i, (title, (members, choices)) in enumerate(TURNS.items()):
+        listed = [{"name": name, "weight": weight} for name, weight in members]
+        print(("," if i else "") + '{"turns": ' + json.dumps(title))
+        print(', "members": ' + json.dumps(listed))
+        print(', "chosen": ' + json.dumps(turns(members, choices)) + "}")
     print("]\n}")
 
 

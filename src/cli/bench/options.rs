@@ -62,7 +62,7 @@ pub struct Options {
     /// How long results are kept, in milliseconds; an hour unless given
     #[arg(long, value_name = "MS")]
     pub result_ttl: Option<u64>,
-    /// How tasks find their workers, in a queue of their own: hash, modulo, weighted-random
+    /// How tasks find their workers, in a queue of their own: a route, like hash or least-loaded
     #[arg(long)]
     pub route: Option<String>,
     /// Give the tasks so many different keys
@@ -117,7 +117,7 @@ impl Options {
         ensure!(self.rate.is_finite() && self.rate > 0.0, "--rate is more than nothing");
         ensure!(self.serial_tasks > 0 && self.open_tasks > 0, "a phase has at least one task");
         let route = self.route.as_deref().unwrap_or("hash");
-        ensure!(is_name(route), "--route is hash, modulo or weighted-random");
+        ensure!(is_name(route), "--route is a route, like hash or least-loaded");
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! - `crons`: many periodic tasks at one instant.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
+//! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
 //! - `times`: backoff.
@@ -9,6 +10,7 @@
 
 mod crons;
 mod lines;
+mod picks;
 mod routes;
 mod shares;
 mod times;

@@ -83,3 +83,37 @@ fn a_dispatch_costs_the_same_whatever_waits() {
         "{few:?} for 100 dispatches before a thousand, {many:?} before a million"
     );
 }
+
+/// Timing needs an optimised build to mean anything.
+#[cfg(not(debug_assertions))]
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it is the real time that is compared")]
+fn a_choice_costs_little_more_among_thousands_of_workers() {
+    use std::time::{Duration, Instant};
+
+    use crate::message::Route;
+
+    let fastest = |route: Route, workers: u32| {
+        let mut driver = Driver::new(1);
+        let client = driver.join("operator");
+        driver.ask(client, &format!("QUEUE default route={}\n", route.word()));
+        for i in 0..workers {
+            driver.join(&format!("worker name=w{i} kinds=a slots=3 weight={}", 1 + i % 7));
+        }
+        driver.settle();
+        let mut hundred = |_| {
+            let begin = Instant::now();
+            let runs: Vec<_> = (0..100).map(|_| driver.submit(client, "SUBMIT a\n")).collect();
+            driver.now.mono_us += 1000;
+            runs.into_iter().for_each(|run| drop(driver.done(run)));
+            begin.elapsed()
+        };
+        // The best of several, since other programs take time too.
+        (0..200).map(&mut hundred).min().unwrap_or(Duration::MAX)
+    };
+    for route in Route::ALL.into_iter().filter(|route| !route.is_keyed()) {
+        let (few, many) = (fastest(route, 40), fastest(route, 4000));
+        eprintln!("{:>21}: {few:?} for 100 tasks among 40, {many:?} among 4000", route.word());
+        assert!(many < 6 * few, "{}: {few:?} among 40, {many:?} among 4000", route.word());
+    }
+}

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use ganger::message::Route;
 use serde_json::Value;
 
 use crate::support::Peer;
-use crate::support::program::{Running, Serve, eventually, say, say_to};
+use crate::support::program::{Running, Serve, eventually, ganger, say, say_to};
 
 const HERE: &str = ".";
 
@@ -185,6 +186,20 @@ fn refusals_are_exit_code_4() {
 }
 
 #[test]
+fn every_route_is_told_of_and_can_be_set() {
+    let serve = Serve::start();
+    let help = serve.say(["queue", "--help"]).with(0).out;
+    let routes = help.split_once("route=").unwrap().1.split_once(',').unwrap().0;
+    let routes: Vec<&str> = routes.split('|').collect();
+    assert_eq!(routes, Route::ALL.map(Route::word));
+    for route in routes {
+        let policy = format!("route={route}");
+        let queue = serve.say(["queue", "q", policy.as_str(), "--json"]).with(0).json();
+        assert_eq!(queue["route"], route);
+    }
+}
+
+#[test]
 fn queues_are_shown_and_their_policies_set() {
     let serve = Serve::start();
     serve.say(["queues"]).with(0).tells("there are no queues");
@@ -238,6 +253,19 @@ fn what_tasks_say_of_their_place_decides_it() {
     for id in [high, formula, low] {
         worker.expect(&format!("TASK {} 1 k queue=q", id.trim()));
     }
+}
+
+#[test]
+fn policies_are_compared_in_virtual_time() {
+    let simulate = |args: &[&str]| say(&mut ganger([&["simulate", "-n", "300"], args].concat()));
+    let played = simulate(&["--order", "sjf", "--route", "hash", "--json"]).with(0).json();
+    assert_eq!(played["rows"].as_array().map(Vec::len), Some(1));
+    assert!(played["rows"][0]["steady"]["with_owner"].as_f64().unwrap() > 0.8, "{played}");
+    let table = simulate(&["--order", "fcfs"]).with(0).out;
+    assert!(table.starts_with("ORDER") && table.contains("weighted-random"), "{table}");
+    assert_eq!(simulate(&["--order", "fcfs"]).out, table, "the same seed plays the same");
+    simulate(&["--order", "lifo"]).with(2).tells("give one of fcfs, sjf");
+    simulate(&["--load", "1"]).with(2).tells("give a share");
 }
 
 #[test]

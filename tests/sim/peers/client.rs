@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use ganger::message::{Hello, Request, Role, Start, TaskFilter};
+use ganger::message::{Hello, Request, Role, Route, Start, TaskFilter};
 use ganger::protocol::{Answer, Attempts, Submission, put_hello, put_request};
 use ganger::route::Weight;
 use ganger::task::TaskId;
@@ -333,8 +333,10 @@ impl Client {
 fn policies(dice: &mut Dice) -> Vec<(String, String)> {
     let mut policies = Vec::new();
     if dice.per_mille(700) {
-        let route = *dice.pick(&["hash", "hash", "modulo", "weighted-random"]);
-        policies.push(("route".to_owned(), route.to_owned()));
+        // Those by key as often as the others together: they have more to go wrong.
+        let keyed = [Route::Hash, Route::Hash, Route::Hash, Route::Modulo];
+        let route = *dice.pick(&[&keyed[..], &Route::ALL].concat());
+        policies.push(("route".to_owned(), route.word().to_owned()));
     }
     if policies.is_empty() || dice.per_mille(500) {
         let spill = *dice.pick(&["none", "0", "1", "200", "1000", "20000"]);

@@ -344,7 +344,7 @@ impl Worker {
         }
         let work = net.plan.work.clone();
         let dice = &mut net.dice;
-        let fatal = if task.kind() == KINDS[4] { work.fatal * 12 } else { work.fatal / 8 };
+        let fatal = if task.kind() == KINDS[4] { work.fatal * 16 } else { work.fatal / 8 };
         if dice.per_mille(fatal) {
             Outcome::Death
         } else if dice.per_mille(work.silent) {

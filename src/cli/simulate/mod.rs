@@ -1,0 +1,142 @@
+//! `ganger simulate`: one workload under each order and route, in virtual time.
+//!
+//! The scheduler's own core is driven, with peers that exist only here, so that what is printed is what
+//! the real one would do. The same seed prints the same figures, whatever the machine.
+//!
+//! - `workload`: who works, and what comes when. `play`: the core over virtual time.
+
+mod play;
+mod workload;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::play::{Outcome as Played, play};
+use self::workload::{Arrival, Workload};
+use super::exit::{Exit, Failure, Outcome};
+use super::output::Output;
+use super::table::Table;
+use super::values::spoken_ms;
+use crate::frame::Decimal;
+use crate::message::{Order, Route};
+
+/// Plays a mixed workload under each order and route in virtual time, and compares them.
+///
+/// 8 workers of unequal speed and slots; kinds that take 20 ms to 2 s in the mean, each lognormal;
+/// priorities, deadlines and 1000 keys. Each pair is played twice: all tasks at once, and as they come
+/// at --load.
+#[derive(Debug, Args)]
+pub(super) struct Simulate {
+    /// Tasks of a play
+    #[arg(short = 'n', long, value_name = "N", default_value = "10000")]
+    #[arg(value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    tasks: u32,
+
+    /// Share of what the workers can do that comes in, up to 0.99
+    #[arg(long, default_value = "0.8", value_parser = load)]
+    load: Decimal,
+
+    /// aging= of the queue
+    #[arg(long, default_value = "0")]
+    aging: Decimal,
+
+    /// Only this order; may be given several times [default: all]
+    #[arg(long = "order", value_parser = order)]
+    orders: Vec<Order>,
+
+    /// Only this route; may be given several times [default: all]
+    #[arg(long = "route", value_parser = route)]
+    routes: Vec<Route>,
+
+    /// What all random choices come from
+    #[arg(long, default_value = "1")]
+    seed: u64,
+}
+
+impl Simulate {
+    pub(super) fn run(&self, output: &Output) -> Outcome {
+        let together = Workload::new(self.tasks, Arrival::Together, self.seed);
+        let steady = Workload::new(self.tasks, Arrival::Steady(self.load.value()), self.seed);
+        let head = [
+            "ORDER",
+            "ROUTE",
+            ">MAKESPAN",
+            ">MEAN WAIT",
+            ">P99 WAIT",
+            ">MAX WAIT",
+            ">FAIRNESS",
+            ">OFF WEIGHT",
+            ">STEADY WAIT",
+            ">WITH OWNER",
+        ];
+        let (mut table, mut rows) = (Table::new(&head), Vec::new());
+        for order in chosen(&self.orders, &Order::ALL) {
+            for route in chosen(&self.routes, &Route::ALL) {
+                let policies = self.policies(order, route);
+                let at_once = play(&together, &policies, self.seed).map_err(failed)?;
+                let in_time = play(&steady, &policies, self.seed).map_err(failed)?;
+                table.row(cells(order, route, &at_once, &in_time));
+                rows.push(row(order, route, &at_once, &in_time));
+            }
+        }
+        if output.is_json() {
+            output
+                .json(&json!({ "tasks": self.tasks, "load": self.load.value(), "rows": rows }))?;
+        } else {
+            output.table(&table, "")?;
+        }
+        Ok(Exit::Done)
+    }
+
+    fn policies(&self, order: Order, route: Route) -> String {
+        format!("order={} route={} aging={}", order.word(), route.word(), self.aging)
+    }
+}
+
+fn chosen<T: Copy>(given: &[T], all: &[T]) -> Vec<T> {
+    if given.is_empty() { all.to_vec() } else { given.to_vec() }
+}
+
+fn cells(order: Order, route: Route, at_once: &Played, in_time: &Played) -> [String; 10] {
+    [
+        order.word().to_owned(),
+        route.word().to_owned(),
+        spoken_ms(at_once.makespan_us as f64 / 1000.0),
+        spoken_ms(at_once.mean_wait_us / 1000.0),
+        spoken_ms(at_once.p99_wait_us as f64 / 1000.0),
+        spoken_ms(at_once.max_wait_us as f64 / 1000.0),
+        format!("{:.2}", at_once.fairness),
+        format!("{:.1}%", 100.0 * at_once.off_weight),
+        spoken_ms(in_time.mean_wait_us / 1000.0),
+        format!("{:.1}%", 100.0 * in_time.with_owner),
+    ]
+}
+
+fn row(order: Order, route: Route, at_once: &Played, in_time: &Played) -> Value {
+    json!({
+        "order": order.word(),
+        "route": route.word(),
+        "together": at_once.value(),
+        "steady": in_time.value(),
+    })
+}
+
+fn failed(text: String) -> Failure {
+    Failure::machine(format!("the play came to nothing: {text}"))
+}
+
+fn order(text: &str) -> Result<Order, String> {
+    let known = Order::ALL.into_iter().find(|order| order.word() == text);
+    known.ok_or_else(|| format!("give one of {}", Order::ALL.map(Order::word).join(", ")))
+}
+
+fn route(text: &str) -> Result<Route, String> {
+    let known = Route::ALL.into_iter().find(|route| route.word() == text);
+    known.ok_or_else(|| format!("give one of {}", Route::ALL.map(Route::word).join(", ")))
+}
+
+fn load(text: &str) -> Result<Decimal, String> {
+    let range = Decimal::from_thousandths(1)..=Decimal::from_thousandths(990);
+    let load = Decimal::parse(text).filter(|load| range.contains(load));
+    load.ok_or_else(|| "give a share from 0.001 to 0.99".to_owned())
+}
