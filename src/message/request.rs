@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::frame::{Frame, canonical};
+use crate::frame::{Frame, Word, canonical};
 use crate::message::Cron;
 use crate::route::Weight;
 use crate::task::{Attempt, SessionId, State, TaskId};
@@ -253,6 +253,14 @@ impl Submit {
     /// The value of `unique=`, encoded in the one way that makes equal values equal.
     pub fn unique_value(&self) -> Option<Cow<'_, str>> {
         self.unique.map(|unique| canonical(self.text(unique)))
+    }
+
+    /// The periodic task that fires it, as its record tells.
+    pub fn cron(&self) -> Option<&str> {
+        self.frame.words().find_map(|word| match word {
+            Word::Option("cron", name) => Some(name),
+            _ => None,
+        })
     }
 
     /// The queue's name.

@@ -126,6 +126,8 @@ pub(crate) struct Asking {
     pub(crate) burst: u32,
     /// Requests that must be refused.
     pub(crate) wrong: u32,
+    /// What is done about periodic tasks.
+    pub(crate) cron: u32,
 }
 
 impl Plan {
@@ -230,6 +232,7 @@ fn asking(dice: &mut Dice, pace: Pace) -> Asking {
         operate: rate(dice, 60),
         burst: rate(dice, 30),
         wrong: rate(dice, 30),
+        cron: rate(dice, 40),
     }
 }
 

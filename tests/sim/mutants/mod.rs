@@ -75,6 +75,8 @@ pub(crate) enum Mutant {
     KindReplies,
     /// Two replies change places.
     SwappedReplies,
+    /// What a periodic task fires is written without the line that has dealt with its instant.
+    ForgottenInstant,
 }
 
 /// What the store does to a batch.
@@ -132,6 +134,11 @@ pub(crate) fn spoil_batch(net: &mut Net, rows: &Rows, batch: &Batch) -> Option<B
             let id = *rows.buried.keys().chain(rows.results.keys()).next()?;
             let line = add(&mut spoilt, b"ready at=0 attempt=1 used=0");
             spoilt.writes.push(Write::State { id, line });
+        }
+        Mutant::ForgottenInstant => {
+            let count = spoilt.writes.len();
+            spoilt.writes.retain(|write| !matches!(write, Write::Cron { .. }));
+            return (spoilt.writes.len() < count).then_some(spoilt);
         }
         Mutant::Vanishing => {
             let id = *rows.tasks.keys().next()?;
