@@ -48,7 +48,7 @@ fn d08_entries_of_one_instant_fire_in_slices_each_once() {
     }
     driver.core.check();
     let due_ms = driver.core.next_deadline().wall_ms.expect("a timer is set");
-    assert!(due_ms > START.wall_ms && due_ms % 3_600_000 == 0);
+    assert!(due_ms > START.wall_ms && due_ms.is_multiple_of(3_600_000));
     driver.now.wall_ms = due_ms;
     let (mut turns, mut tasks) = (0, BTreeMap::new());
     while driver.core.next_deadline().wall_ms == Some(due_ms) {

@@ -226,7 +226,8 @@ impl Client {
         let payload = talk.payload(net);
         let unit_ms = net.plan.ask.unit_ms;
         let dice = &mut net.dice;
-        let mut task = Submission::new(*dice.pick(&KINDS), &payload);
+        let kind = *dice.pick(&KINDS);
+        let mut task = Submission::new(kind, &payload);
         task.queue = dice.per_mille(500).then(|| *dice.pick(&QUEUES));
         task.expires_ms = dice.per_mille(100).then(|| dice.spread(1..=100) * unit_ms);
         let every = (dice.spread(1..=100) * unit_ms).max(1000).to_string();
