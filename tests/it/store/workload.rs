@@ -47,7 +47,7 @@ impl Workload {
     fn write(&mut self, turn: Turn, Choice { kind, pick, size }: Choice) -> Turn {
         let line = format!("ready at={} attempt={pick} used={size}", self.wall_ms);
         let name = NAMES[usize::from(pick) % NAMES.len()];
-        match kind % 22 {
+        match kind % 20 {
             5..=8 => match choose(&self.open, pick) {
                 Some(at) => turn.state(self.open[at], line),
                 None => self.submit(turn, size),
@@ -79,15 +79,15 @@ impl Workload {
                 Some(at) => turn.drop(self.buried.swap_remove(at)),
                 None => turn,
             },
+            16 if size % 4 == 1 => turn.cron(name, &line),
             16 => turn.hold(name, &line),
+            17 if size % 8 == 1 => turn.cron_gone(name),
             17 if size % 2 == 0 => turn.unhold(name),
             17 => turn.queue(name, &line),
             18 if size % 3 == 0 => turn.worker_gone(name, "host"),
             18 => turn.worker(name, &line),
             19 if size % 3 == 0 => turn.stats_gone(name),
             19 => turn.stats(name, &line),
-            20 if size % 3 == 0 => turn.cron_gone(name),
-            20 => turn.cron(name, &line),
             _ => self.submit(turn, size),
         }
     }
