@@ -183,15 +183,13 @@ impl Core {
         assert_eq!(kept.collect::<BTreeSet<_>>(), apart, "tasks that wait apart");
         self.check_aside(&aside);
         for (number, class) in self.queues.classes() {
-            let open = self.is_open(class.queue);
-            assert!(open || class.listed.is_none(), "class {number} of a closed queue is listed");
             let derived = waiting.get(&number).copied().unwrap_or(0);
             assert_eq!(class.waiting, derived, "tasks waiting in class {number}");
             assert!(!class.keyed || class.listed.is_none(), "keyed class {number} is listed");
             assert!(class.keyed == class.members.is_some(), "members of class {number}");
             let sorted = class.unsorted.is_empty() && !self.half_looked.contains(&number);
             assert!(
-                class.keyed || derived == 0 || !sorted || !open || class.listed.is_some(),
+                class.keyed || derived == 0 || !sorted || class.listed.is_some(),
                 "class {number} waits unlisted"
             );
             if let Some((_, id)) = class.listed {
@@ -249,6 +247,10 @@ impl Core {
                     "worker {worker} as its pool has it"
                 );
             }
+            let open = |queue: &&u32| self.is_open(**queue);
+            let wanted: BTreeSet<u32> = pool.heads.keys().filter(open).copied().collect();
+            let waiting: BTreeSet<u32> = pool.shares.waiting().collect();
+            assert_eq!(waiting, wanted, "queues that take turns in pool {number}");
             for (class_number, class) in self.queues.classes() {
                 let name = self.queues.queue(class.queue).name;
                 let able = pool.ability.covers(name, class.kind, class.size);
@@ -259,7 +261,7 @@ impl Core {
                 );
                 let heads = pool.heads.get(&class.queue);
                 let listed = class.listed.is_some_and(|(key, id)| {
-                    heads.is_some_and(|(_, heads)| heads.contains(&(key, id, class_number)))
+                    heads.is_some_and(|heads| heads.contains(&(key, id, class_number)))
                 });
                 assert_eq!(able && class.listed.is_some(), listed, "head of class {class_number}");
             }

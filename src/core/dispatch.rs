@@ -5,7 +5,6 @@ use crate::core::queues::Class;
 use crate::core::tasks::{Phase, Tasks};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
-use crate::frame::Decimal;
 use crate::message::Reply;
 use crate::record::Write;
 use crate::task::State;
@@ -120,16 +119,6 @@ impl Core {
                 }
             }
         }
-        if waiting == 1 {
-            self.wake_queue(number);
-        }
-    }
-
-    /// A queue that wakes starts at the current pass, so that it has no turns saved up.
-    pub(super) fn wake_queue(&mut self, class: u32) {
-        let pass = self.pass;
-        let queue = self.queues.queue_of(class);
-        queue.pass = queue.pass.max(pass);
     }
 
     /// A waiting task leaves its line without a lease. Its place stays behind and is dropped when it
@@ -144,21 +133,21 @@ impl Core {
 
     /// Tells the pools which task is the first of an unkeyed class.
     pub(super) fn list_head(&mut self, number: u32) {
-        let class = self.queues.class(number);
-        let shown = !class.keyed && self.is_open(class.queue);
-        let first = if shown { self.front(number, NOBODY) } else { None };
+        let keyed = self.queues.class(number).keyed;
+        let first = if keyed { None } else { self.front(number, NOBODY) };
         let head = first.map(|place| (place.key, place.id));
         let class = self.queues.class_mut(number);
         let was = std::mem::replace(&mut class.listed, head);
         if was == head {
             return;
         }
-        let (queue, pass) = (class.queue, self.queues.queue(self.queues.class(number).queue).pass);
+        let queue = class.queue;
+        let open = !self.queues.queue(queue).runs.is_shut;
         for pool in &self.queues.class(number).pools {
             let Some(pool) = self.workers.pools.get_mut(*pool) else { continue };
             // The new one first: a queue that has but this class stays listed all the while.
             if let Some((key, id)) = head {
-                pool.list(queue, pass, (key, id, number));
+                pool.list(queue, open, (key, id, number));
             }
             if let Some((key, id)) = was {
                 pool.unlist(queue, (key, id, number));
@@ -218,28 +207,39 @@ impl Core {
     fn take_next(&mut self, worker: u32) -> Option<u32> {
         let session = self.workers.sessions.at(worker);
         let (name, pool) = (session.name, session.pool?.0);
-        let common = self.first_common(pool);
-        let keyed = self.first_keyed(name, pool);
-        let apart = self.first_apart(worker, pool);
-        let (pass, _, _, class, source) = [common, keyed, apart].into_iter().flatten().min()?;
+        let (class, source) = loop {
+            let common = self.first_common(pool);
+            let keyed = self.first_keyed(name, pool);
+            let apart = self.first_apart(worker, pool);
+            let next = [common, keyed, apart].into_iter().flatten().min()?;
+            let (_, _, _, class, source) = next;
+            if source != Source::Common || !self.is_head_barred(class) {
+                break (class, source);
+            }
+            self.list_head(class);
+        };
         let slot = match source {
             Source::Own => self.take_first(class, name)?,
             Source::Common => self.take_first(class, NOBODY)?,
             Source::Spilled => self.take_spilled(class)?,
             Source::Apart => self.take_apart(class, worker)?,
         };
-        self.pass = self.pass.max(pass);
-        let queue = self.queues.queue_of(class);
-        queue.pass = pass + stride(queue.policy.weight);
+        let queue = self.queues.class(class).queue;
+        let weight = self.queues.queue(queue).policy.weight;
+        self.workers.pools.at_mut(pool).shares.serve(queue, weight);
         Some(slot)
     }
 
     fn first_common(&mut self, pool: u32) -> Option<Next> {
-        let pool = self.workers.pools.at_mut(pool);
-        let queues = &self.queues;
-        let (pass, queue) = pool.first_queue(|queue| queues.queue(queue).pass)?;
-        let (key, _, class) = pool.heads.get(&queue)?.1.first().copied()?;
+        let pool = self.workers.pools.at(pool);
+        let (pass, queue) = pool.shares.first()?;
+        let (key, _, class) = pool.heads.get(&queue)?.first().copied()?;
         Some((pass, Source::Common, key, class, Source::Common))
+    }
+
+    /// The pass of a class's queue with the workers of a pool.
+    pub(super) fn pass_of(&self, pool: u32, class: u32) -> u64 {
+        self.workers.pools.at(pool).shares.pass_of(self.queues.class(class).queue)
     }
 
     /// The best of the keyed classes: they are few, so each is looked at.
@@ -252,14 +252,14 @@ impl Core {
                     continue;
                 }
                 let first = self.front(number, name);
-                let pass = self.queues.queue_of(number).pass;
+                let pass = self.pass_of(pool, number);
                 let own = first.map(|place| (pass, Source::Own, place.key, number, Source::Own));
                 best = best.into_iter().chain(own).min();
             }
         }
         let keyed = self.workers.pools.at(pool).keyed.clone();
         for number in keyed {
-            let pass = self.queues.queue_of(number).pass;
+            let pass = self.pass_of(pool, number);
             let spilled = self.first_spilled(number);
             let spilled = spilled.map(|key| (pass, Source::Spilled, key, number, Source::Spilled));
             best = best.into_iter().chain(spilled).min();
@@ -269,7 +269,10 @@ impl Core {
 
     /// Takes the first task of a class, or of an owner's line in it.
     pub(super) fn take_first(&mut self, number: u32, owner: u32) -> Option<u32> {
-        let place = self.front(number, owner)?;
+        let Some(place) = self.front(number, owner) else {
+            self.list_head(number);
+            return None;
+        };
         let class = self.queues.class_mut(number);
         let line = if owner == NOBODY { &mut class.line } else { class.owners.get_mut(&owner)? };
         line.pop();
@@ -314,16 +317,6 @@ impl Core {
 
     fn waits(&self, class: u32) -> bool {
         let class: &Class = self.queues.class(class);
-        !class.keyed && class.listed.is_some()
+        !class.keyed && class.listed.is_some() && self.is_open(class.queue)
     }
-}
-
-/// How far a queue's pass moves with each task: inversely to its weight, so that queues which share
-/// a worker have it in proportion to their weights (C. A. Waldspurger and W. E. Weihl, "Stride
-/// Scheduling", 1995).
-///
-/// By hand: weight 1 moves 2²⁰, weight 2 half of that.
-fn stride(weight: Decimal) -> u64 {
-    const ONE: u64 = 1 << 20;
-    ONE * 1000 / weight.thousandths().max(1)
 }

@@ -170,8 +170,10 @@ impl Core {
         self.move_count(class, State::Ready, State::Scheduled);
         if isolated {
             self.leave_isolation(class, id, fx);
-        } else if ![APART, ASIDE].contains(&owner) {
-            self.leave_line(class);
+        } else if owner != ASIDE {
+            if owner != APART {
+                self.leave_line(class);
+            }
             self.give_way(slot);
         }
     }
@@ -227,6 +229,7 @@ impl Core {
             for pool in self.queues.class(class).pools.clone() {
                 let pool = self.workers.pools.at_mut(pool);
                 pool.classes.retain(|its| *its != class);
+                pool.shares.forget(number);
                 pool.keyed.remove(&class);
             }
             self.unsorted.remove(&class);

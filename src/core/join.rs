@@ -194,10 +194,10 @@ impl Core {
             }
             let (queue, listed, keyed) = (class.queue, class.listed, class.keyed);
             let waits = class.waiting > 0;
-            let pass = self.queues.queue(queue).pass;
+            let open = !self.queues.queue(queue).runs.is_shut;
             let pool = self.workers.pools.at_mut(number);
             if let Some((key, id)) = listed {
-                pool.list(queue, pass, (key, id, number_of_class));
+                pool.list(queue, open, (key, id, number_of_class));
             }
             if keyed && waits {
                 pool.keyed.insert(number_of_class);

@@ -1,11 +1,11 @@
 //! How much of a queue runs at once and how fast runs begin: PAUSE, `limit=`, `rate=`, `key-limit=`.
 //!
-//! A queue is *open* while another of its runs may begin. Only then are its classes' heads listed
-//! with the pools, so that a closed queue costs nobody a look. What opens is listed at once, and
-//! served at the end of the turn. A task whose key has all the runs it may have is *set aside* until
+//! A queue is *open* while another of its runs may begin. Only then does it take turns with others for
+//! the workers of a pool, so that a closed queue costs nobody a look. What opens takes turns at once,
+//! and is served at the end of the turn. A task whose key has all the runs it may have is *set aside* until
 //! one of them is over; it comes back at the end of that turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::dispatch::{NOBODY, holds};
 use crate::core::line::{Line, Place};
@@ -30,6 +30,8 @@ pub(super) struct Runs {
     pub(super) count: u32,
     /// Monotonic microseconds of when the last run began, by an even spread, or of the start.
     pub(super) last_us: u64,
+    /// The pools take it for closed.
+    pub(super) is_shut: bool,
     /// `rate=`: when a timer is set; until it is over the queue is closed.
     pub(super) timer_us: Option<u64>,
     /// `key-limit=`: by key.
@@ -53,8 +55,9 @@ pub(super) type Returning = (u32, Option<Box<str>>, Place);
 #[derive(Debug, Default)]
 pub(super) struct KeyRuns {
     pub(super) count: u32,
-    /// Tasks come back at the end of the turn: whoever else is ready by then comes after them.
-    pub(super) is_returning: bool,
+    /// Classes of which a task comes back at the end of the turn: whoever else of them is ready by
+    /// then comes after it.
+    pub(super) returning: BTreeSet<u32>,
     /// By class, which decides who is able.
     pub(super) aside: BTreeMap<u32, Line>,
 }
@@ -75,7 +78,7 @@ impl Core {
         let queue = self.queues.queue(self.queues.class(task.class).queue);
         let Some(limit) = queue.policy.key_limit else { return false };
         let runs = task.key_text().and_then(|key| queue.runs.keys.get(&key));
-        runs.is_some_and(|runs| runs.count >= limit || runs.is_returning)
+        runs.is_some_and(|runs| runs.count >= limit || runs.returning.contains(&task.class))
     }
 
     /// The first place of a line whose task may be leased; those before it whose keys have enough
@@ -141,7 +144,7 @@ impl Core {
             queue.runs.last_us = if late { now_us } else { due_us.min(now_us) };
         }
         let number = self.queues.class(class).queue;
-        self.relist(number);
+        self.open_or_shut(number);
     }
 
     /// A run of a queue is over, under that key.
@@ -154,7 +157,7 @@ impl Core {
         if let Some(key) = key {
             self.free_key(number, key);
         }
-        self.relist(number);
+        self.open_or_shut(number);
     }
 
     /// A key has a run less.
@@ -184,15 +187,15 @@ impl Core {
         let Some(runs) = queue.runs.keys.get_mut(key).filter(|runs| runs.count < limit) else {
             return;
         };
-        for line in runs.aside.values_mut() {
+        for (class, line) in &mut runs.aside {
             if let Some(place) = line.first(|place| holds(&self.tasks, place, ASIDE)) {
                 line.pop();
-                runs.is_returning = true;
+                runs.returning.insert(*class);
                 self.returning.push((number, Some(key.into()), place));
             }
         }
         runs.aside.retain(|_, line| line.len() > 0);
-        if runs.count == 0 && runs.aside.is_empty() && !runs.is_returning {
+        if runs.count == 0 && runs.aside.is_empty() && runs.returning.is_empty() {
             queue.runs.keys.remove(key);
         }
     }
@@ -212,7 +215,7 @@ impl Core {
                 && let Some(queue) = self.queues.find_queue_mut(*number)
                 && let Some(runs) = queue.runs.keys.get_mut(key)
             {
-                runs.is_returning = false;
+                runs.returning.clear();
             }
         }
         returning.sort_by_key(|(_, _, place)| *place);
@@ -228,15 +231,29 @@ impl Core {
         }
     }
 
-    /// Lists the heads of a queue anew: it may have opened or closed, or a key of it.
-    pub(super) fn relist(&mut self, number: u32) {
+    /// A queue may have opened or closed.
+    pub(super) fn open_or_shut(&mut self, number: u32) {
         self.arm_rate(number);
-        for class in self.queues.queue(number).classes.clone() {
-            self.list_head(class);
+        let shut = !self.is_open(number);
+        let was = std::mem::replace(&mut self.queues.queue_mut(number).runs.is_shut, shut);
+        if was != shut {
+            for (_, pool) in self.workers.pools.iter_mut() {
+                if pool.heads.contains_key(&number) {
+                    if shut { pool.shares.rest(number) } else { pool.shares.wait(number) }
+                }
+            }
         }
-        if self.is_open(number) {
+        if !shut {
             self.opened.insert(number);
         }
+    }
+
+    /// Whether the task that is listed as the first of a class is one whose key has no room any more.
+    pub(super) fn is_head_barred(&self, number: u32) -> bool {
+        let class = self.queues.class(number);
+        let limited = self.queues.queue(class.queue).policy.key_limit.is_some();
+        let slot = class.listed.filter(|_| limited).and_then(|(_, id)| self.tasks.find(id));
+        slot.is_some_and(|slot| self.is_key_full(slot))
     }
 
     /// Sets the timer for the next beginning, if that is not yet due.
@@ -255,7 +272,7 @@ impl Core {
     pub(super) fn on_rate(&mut self, number: u32) {
         if let Some(queue) = self.queues.find_queue_mut(number) {
             queue.runs.timer_us = None;
-            self.relist(number);
+            self.open_or_shut(number);
         }
     }
 
@@ -280,14 +297,23 @@ impl Core {
     }
 
     fn serve_queue(&mut self, number: u32, fx: &mut Effects) {
-        while let Some(class) = self.first_servable(number) {
+        while self.is_open(number)
+            && let Some(class) = self.first_servable(number)
+        {
+            if self.is_head_barred(class) {
+                self.list_head(class);
+                continue;
+            }
             let Some(worker) = self.pick(class) else { break };
             let Some(slot) = self.take_first(class, NOBODY) else { break };
             self.lease(slot, worker, fx);
         }
-        for class in self.queues.queue(number).classes.clone() {
+        let its = |class: &&u32| self.queues.class(**class).queue == number;
+        for class in self.apart.keys().filter(its).copied().collect::<Vec<_>>() {
             self.serve_apart(class, fx);
-            if self.queues.class(class).keyed {
+        }
+        if self.queues.queue(number).policy.route.is_keyed() {
+            for class in self.queues.queue(number).classes.clone() {
                 self.serve_owners(class, fx);
                 self.serve_spilled(class, fx);
             }
@@ -296,10 +322,10 @@ impl Core {
 
     /// The unkeyed class of a queue with the first head that somebody free is able to do.
     fn first_servable(&self, number: u32) -> Option<u32> {
-        let classes = self.queues.queue(number).classes.iter().copied();
-        let heads = classes.filter_map(|class| Some((self.queues.class(class).listed?, class)));
-        let able = heads.filter(|(_, class)| self.pick_exists(*class));
-        able.min().map(|(_, class)| class)
+        let pools = self.workers.pools.iter().map(|(_, pool)| pool);
+        let free = pools.filter(|pool| pool.free.total() > 0);
+        let heads = free.filter_map(|pool| pool.heads.get(&number)?.first());
+        heads.min().map(|(_, _, class)| *class)
     }
 
     fn serve_owners(&mut self, number: u32, fx: &mut Effects) {
@@ -316,18 +342,16 @@ impl Core {
 
     /// The bounds of a queue changed from those of `before`.
     pub(super) fn rebound(&mut self, number: u32, before: &Policy) {
-        let (now_us, pass) = (self.now.mono_us, self.pass);
+        let now_us = self.now.mono_us;
         let queue = self.queues.queue_mut(number);
         let after = queue.policy;
-        // Who was held back has no turns saved up.
-        queue.pass = queue.pass.max(pass);
         if before.paused && !after.paused {
             queue.runs.resumed_us = now_us;
         }
         if before.key_limit != after.key_limit {
             self.count_keys_anew(number);
         }
-        self.relist(number);
+        self.open_or_shut(number);
     }
 
     /// Counts the runs of every key of a queue; what was set aside lines up again, in slices.

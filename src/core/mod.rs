@@ -43,6 +43,7 @@ mod purge;
 mod queues;
 mod release;
 mod restore;
+mod shares;
 mod slots;
 mod standing;
 mod submit;
@@ -173,8 +174,6 @@ pub struct Core {
     isolation: Isolation,
     /// How the runs of each kind end, by its number.
     odds: Vec<Odds>,
-    /// Stride scheduling: the pass of the queue that was served last.
-    pass: u64,
     /// Ends counted by queues that are gone.
     ended: Counts,
     submitted: u64,
@@ -215,7 +214,6 @@ impl Core {
             crons: Crons::default(),
             isolation: Isolation::default(),
             odds: Vec::new(),
-            pass: 0,
             ended: Counts::default(),
             submitted: 0,
             pressure: false,

@@ -56,8 +56,6 @@ pub(super) struct Queue {
     pub(super) configured: bool,
     pub(super) classes: Vec<u32>,
     pub(super) counts: Counts,
-    /// Stride scheduling: how much this queue has had, in turns over weight.
-    pub(super) pass: u64,
     pub(super) runs: Runs,
     /// Round robin: the name that was chosen last since the route was set.
     pub(super) chosen: Option<Arc<str>>,
@@ -137,7 +135,6 @@ impl Queues {
             configured: false,
             classes: Vec::new(),
             counts: Counts::default(),
-            pass: 0,
             runs: Runs::default(),
             chosen: None,
             used_us: now_us,

@@ -193,9 +193,6 @@ impl Core {
                 places.insert(place);
             });
         }
-        if self.queues.class(number).waiting == 0 {
-            self.wake_queue(number);
-        }
     }
 
     /// A task waits apart no longer, and nowhere else yet.
@@ -240,7 +237,7 @@ impl Core {
                 && let Some(place) = apart.first(session)
             {
                 let like = if class.keyed { Source::Spilled } else { Source::Common };
-                let pass = self.queues.queue(class.queue).pass;
+                let pass = self.pass_of(pool, number);
                 let next = (pass, like, place.key, number, Source::Apart);
                 best = best.into_iter().chain([next]).min();
             }

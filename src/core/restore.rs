@@ -178,6 +178,8 @@ impl Core {
         for slot in 0..self.tasks.bound() {
             self.resume_task(slot, fx);
         }
+        let queues: Vec<u32> = self.queues.iter().map(|(number, _)| number).collect();
+        queues.into_iter().for_each(|number| self.open_or_shut(number));
         self.settle(now, fx);
     }
 

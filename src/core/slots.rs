@@ -55,6 +55,12 @@ impl<T> Slots<T> {
         (0..).zip(&self.values).filter_map(|(number, value)| Some((number, value.as_ref()?)))
     }
 
+    /// The values with their numbers, ascending.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        let values = (0..).zip(&mut self.values);
+        values.filter_map(|(number, value)| Some((number, value.as_mut()?)))
+    }
+
     /// The numbers in use are below this one.
     pub(super) fn bound(&self) -> u32 {
         u32::try_from(self.values.len()).unwrap_or(u32::MAX)

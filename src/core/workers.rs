@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::core::breaker::Breaker;
 use crate::core::entry::Entry;
 use crate::core::event::Peer;
+use crate::core::shares::Shares;
 use crate::core::slots::Slots;
 use crate::core::standing::{Standing, Uses};
 use crate::cost::Pair;
@@ -161,10 +162,10 @@ pub(super) struct Pool {
     pub(super) free: Weighted,
     /// The free ones in the orders that routes in use ask for.
     pub(super) standing: Option<Box<Standing>>,
-    /// Unkeyed classes with waiting tasks by their heads, per queue; with the queue's listed pass.
-    pub(super) heads: BTreeMap<u32, (u64, BTreeSet<Head>)>,
-    /// The queues of `heads` by pass.
-    pub(super) passes: BTreeSet<(u64, u32)>,
+    /// Unkeyed classes with waiting tasks by their heads, per queue.
+    pub(super) heads: BTreeMap<u32, BTreeSet<Head>>,
+    /// Whose turn it is: of the queues of `heads`, those that are open wait.
+    pub(super) shares: Shares,
     /// Keyed classes with waiting tasks.
     pub(super) keyed: BTreeSet<u32>,
 }
@@ -267,7 +268,7 @@ impl Workers {
             free: Weighted::default(),
             standing,
             heads: BTreeMap::new(),
-            passes: BTreeSet::new(),
+            shares: Shares::default(),
             keyed: BTreeSet::new(),
         });
         self.by_ability.insert(ability, pool);
@@ -321,37 +322,21 @@ impl Workers {
 pub(super) type Head = (u64, TaskId, u32);
 
 impl Pool {
-    pub(super) fn list(&mut self, queue: u32, pass: u64, head: Head) {
-        let heads = &mut self.heads.entry(queue).or_insert_with(|| {
-            self.passes.insert((pass, queue));
-            (pass, BTreeSet::new())
-        });
-        heads.1.insert(head);
+    /// Lists the head of a class; its queue waits from then on, if it is open.
+    pub(super) fn list(&mut self, queue: u32, open: bool, head: Head) {
+        let heads = self.heads.entry(queue).or_default();
+        if heads.is_empty() && open {
+            self.shares.wait(queue);
+        }
+        heads.insert(head);
     }
 
     pub(super) fn unlist(&mut self, queue: u32, head: Head) {
-        let Some((pass, heads)) = self.heads.get_mut(&queue) else { return };
+        let Some(heads) = self.heads.get_mut(&queue) else { return };
         heads.remove(&head);
         if heads.is_empty() {
-            self.passes.remove(&(*pass, queue));
+            self.shares.rest(queue);
             self.heads.remove(&queue);
-        }
-    }
-
-    /// The queue whose turn it is. A pass only grows, so the listed ones are brought up to date when
-    /// they come first, unless no other queue is there to come before.
-    pub(super) fn first_queue(&mut self, pass_of: impl Fn(u32) -> u64) -> Option<(u64, u32)> {
-        loop {
-            let (listed, queue) = self.passes.first().copied()?;
-            let pass = pass_of(queue);
-            if pass <= listed || self.passes.len() == 1 {
-                return Some((pass, queue));
-            }
-            self.passes.remove(&(listed, queue));
-            self.passes.insert((pass, queue));
-            if let Some(heads) = self.heads.get_mut(&queue) {
-                heads.0 = pass;
-            }
         }
     }
 }
