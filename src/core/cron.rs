@@ -277,8 +277,9 @@ impl Core {
         let owes = entry.owed > 0;
         let number = self.insert_cron(entry);
         if owes {
-            // Whether its task has ended is known when all tasks are back.
-            self.crons.ended.push(number);
+            // Not before all tasks are back: whether its own has ended is known then, and what is
+            // restored is what was stored. A paused entry pays when it is resumed.
+            self.arm_retry(number, self.now.mono_us);
         }
         Ok(())
     }
@@ -394,10 +395,16 @@ impl Core {
             return;
         }
         entry.timer_ms = entry.next_ms;
-        entry.retry_us = retries.then_some(self.now.mono_us + 1_000_000 + jitter_us);
         entry.timer_ms.into_iter().for_each(|at| self.timers.at_wall(at, Reason::Cron(number)));
-        let retry = entry.retry_us.into_iter();
-        retry.for_each(|at| self.timers.at_mono(at, Reason::CronRetry(number)));
+        if retries {
+            self.arm_retry(number, self.now.mono_us + 1_000_000 + jitter_us);
+        }
+    }
+
+    /// Has an entry pay what it owes at a monotonic time, if it is not paused then.
+    fn arm_retry(&mut self, number: u32, at_us: u64) {
+        self.crons.entries.at_mut(number).retry_us = Some(at_us);
+        self.timers.at_mono(at_us, Reason::CronRetry(number));
     }
 
     fn disarm_cron(&mut self, number: u32) {

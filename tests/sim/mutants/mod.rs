@@ -137,7 +137,7 @@ pub(crate) fn spoil_batch(net: &mut Net, rows: &Rows, batch: &Batch) -> Option<B
         }
         Mutant::ForgottenInstant => {
             let count = spoilt.writes.len();
-            spoilt.writes.retain(|write| !matches!(write, Write::Cron { .. }));
+            spoilt.writes.retain(|write| !is_of_fire(batch, *write));
             return (spoilt.writes.len() < count).then_some(spoilt);
         }
         Mutant::Vanishing => {
@@ -149,6 +149,16 @@ pub(crate) fn spoil_batch(net: &mut Net, rows: &Rows, batch: &Batch) -> Option<B
     net.dice.per_mille(50).then(|| {
         note!(net, "the batch is spoilt");
         spoilt
+    })
+}
+
+/// Whether a write is the line of an entry that fires a task in the same batch.
+fn is_of_fire(batch: &Batch, write: Write) -> bool {
+    let Write::Cron { line, .. } = write else { return false };
+    let line = String::from_utf8_lossy(batch.slice(line));
+    batch.writes.iter().any(|write| match write {
+        Write::Submit { id, .. } => line.contains(&format!(" task={id}")),
+        _ => false,
     })
 }
 
