@@ -14,7 +14,9 @@ mod completions;
 mod config;
 mod cron;
 mod drain;
+mod events;
 mod exit;
+mod explain;
 mod get;
 mod lines;
 mod log;
@@ -84,6 +86,8 @@ enum Command {
     Submit(submit::Submit),
     /// Show tasks: where they stand, their history, their results
     Get(get::Get),
+    /// Tell why tasks wait, or run where they run, or how they ended
+    Explain(explain::Explain),
     /// Wait for tasks to end and print their results
     Watch(watch::Watch),
     /// End tasks that have not ended
@@ -108,6 +112,8 @@ enum Command {
     Purge(clear::Purge),
     /// Add, list, remove, pause and resume periodic tasks
     Cron(cron::Cron),
+    /// Print what happens to tasks, as it happens
+    Events(events::Events),
     /// Let a worker finish what it has and leave
     Drain(drain::Drain),
     /// Compare orders and routes on one workload, in virtual time
@@ -150,6 +156,7 @@ fn dispatch(
         Command::Work(work) => work.run(output),
         Command::Submit(submit) => submit.run(output),
         Command::Get(get) => get.run(output),
+        Command::Explain(explain) => explain.run(output),
         Command::Watch(watch) => watch.run(output),
         Command::Cancel(change) => change.run(change::To::Cancelled, output),
         Command::Retry(change) => change.run(change::To::Ready, output),
@@ -162,6 +169,7 @@ fn dispatch(
         Command::Resume(pause) => pause.run(false, output),
         Command::Purge(purge) => purge.run(output),
         Command::Cron(cron) => cron.run(output),
+        Command::Events(events) => events.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Simulate(simulate) => simulate.run(output),
         Command::Bench(options) => match bench::run(&options, program.json) {

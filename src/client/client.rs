@@ -13,12 +13,13 @@ use super::builder::Builder;
 use super::courier::{CALLS_MAX, Call, Courier, Waiting};
 use super::cron::Cron;
 use super::error::Error;
+use super::events::Events;
 use super::link::{Address, Link};
 use super::outcome::{Outcome, Status};
 use super::patience::Patience;
 use super::submission::Submission;
 use super::submit::Submit;
-use crate::message::{Purge, Request, TaskFilter, cron};
+use crate::message::{EventFilter, Purge, Request, TaskFilter, cron};
 use crate::protocol::answer::{Accepted, Ended};
 use crate::protocol::parse::{PAGE, PAGE_MAX};
 use crate::protocol::put_request;
@@ -67,6 +68,8 @@ pub struct Client {
     /// The largest payload that the scheduler takes, in bytes.
     payload_max: Arc<AtomicU64>,
     patience: Duration,
+    /// For connections beside the one that is shared.
+    address: Arc<Address>,
 }
 
 impl Client {
@@ -88,9 +91,9 @@ impl Client {
         let (connection, welcome) = address.open().await?;
         let (calls, called) = mpsc::channel(CALLS_MAX);
         let payload_max = Arc::new(AtomicU64::new(welcome.payload_max));
-        let link = Link::over(address, connection);
+        let link = Link::over(address.clone(), connection);
         tokio::spawn(Courier::new(link, called, patience, payload_max.clone()).run());
-        Ok(Self { calls, payload_max, patience })
+        Ok(Self { calls, payload_max, patience, address: Arc::new(address) })
     }
 
     /// Hands a task in. Await it for the task's id, once it is durable; or [`Submit::watch`] it for
@@ -134,6 +137,16 @@ impl Client {
     pub async fn get(&self, id: TaskId) -> Result<Status, Error> {
         let accepted = self.ask(&Request::Get(id), true).await?;
         Status::read(&accepted)
+    }
+
+    /// Why a task stands where it stands, as JSON: what keeps it waiting, the most decisive first; or who
+    /// has it and why that one; or how it ended. See EXPLAIN in protocol.md.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::watch`].
+    pub async fn explain(&self, id: TaskId) -> Result<Value, Error> {
+        self.list(&Request::Explain(id)).await
     }
 
     /// Ends a task that has not ended. Who watches it is told; a worker that runs it is told too, and
@@ -324,6 +337,15 @@ impl Client {
     pub async fn resume_cron(&self, name: &str) -> Result<(), Error> {
         let request = cron::Cron::Pause { name: name.to_owned(), paused: false };
         self.ask(&Request::Cron(request), true).await.map(drop)
+    }
+
+    /// What happens to tasks, as it happens, over a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// As every call.
+    pub async fn events(&self, filter: &EventFilter) -> Result<Events, Error> {
+        Events::open((*self.address).clone(), filter.clone(), self.patience).await
     }
 
     async fn list(&self, request: &Request) -> Result<Value, Error> {

@@ -226,7 +226,12 @@ impl Session {
             }
             Answer::Drain { reason } => self.on_drain(&reason),
             // Not for workers, or of a later version.
-            Answer::Result(_) | Answer::Unknown => {}
+            // Not for workers, or of a later version.
+            Answer::Result(_)
+            | Answer::Event(_)
+            | Answer::Gap(..)
+            | Answer::Stats(_)
+            | Answer::Unknown => {}
         }
         Ok(())
     }

@@ -346,11 +346,14 @@ impl Core {
         for (number, queue) in self.queues.iter() {
             wanted.extend(queue.runs.timer_us.map(|at_us| (Reason::Rate(number), at_us)));
         }
+        for (peer, snapshots) in &self.observing.observers {
+            wanted.extend(snapshots.map(|(_, due_us)| (Reason::Snapshot(*peer), due_us)));
+        }
         wanted.extend(self.holds.next_end().map(|at_ms| (Reason::Unhold, at_ms)));
         wanted.extend(self.check_crons());
         for (at, reason) in self.timers.iter() {
             match reason {
-                Reason::Isolation | Reason::Housekeeping | Reason::Figures => {}
+                Reason::Isolation | Reason::Housekeeping | Reason::Figures | Reason::Publish => {}
                 _ => assert_eq!(wanted.remove(&reason), Some(at), "a timer that nobody waits for"),
             }
         }

@@ -75,9 +75,10 @@ impl Core {
 
     /// Pushes a RESULT that a peer waited for; one that will say no more goes after its last.
     pub(super) fn push_result(&mut self, peer: Peer, reply: Reply, fx: &mut Effects) {
+        let observes = self.is_observing(peer);
         let Some(connection) = self.workers.connection_mut(peer) else { return };
         connection.watching = connection.watching.saturating_sub(1);
-        let leaves = connection.half_closed && connection.watching == 0;
+        let leaves = connection.half_closed && connection.watching == 0 && !observes;
         fx.send(peer, reply);
         if leaves {
             fx.send(peer, Reply::Close);

@@ -2,7 +2,7 @@
 
 use crate::core::line::Place;
 use crate::core::queues::Class;
-use crate::core::tasks::{Phase, Tasks};
+use crate::core::tasks::{How, Phase, Tasks};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Reply;
@@ -39,6 +39,17 @@ pub(super) enum Source {
     Spilled,
     /// What was released by others.
     Apart,
+}
+
+impl Source {
+    const fn how(self) -> How {
+        match self {
+            Self::Own => How::Owner,
+            Self::Common => How::Next,
+            Self::Spilled => How::Spilled,
+            Self::Apart => How::Apart,
+        }
+    }
 }
 
 /// A task that a worker could have next, smallest first: the pass of its queue, what it is served
@@ -155,8 +166,14 @@ impl Core {
         }
     }
 
-    /// Leases a ready task that waits in no line (any more) to a worker with room.
+    /// Leases a ready task that waits in no line (any more) to a worker with room, which the route
+    /// has drawn.
     pub(super) fn lease(&mut self, slot: u32, worker: u32, fx: &mut Effects) {
+        self.lease_as(slot, worker, How::Drawn, fx);
+    }
+
+    /// Leases a ready task that waits in no line (any more) to a worker with room.
+    pub(super) fn lease_as(&mut self, slot: u32, worker: u32, how: How, fx: &mut Effects) {
         let now_us = self.now.mono_us;
         let session = self.workers.sessions.at_mut(worker);
         let task = self.tasks.at(slot);
@@ -168,7 +185,7 @@ impl Core {
             self.timers.off_wall(at_ms, Reason::Expiry(task.id));
         }
         task.attempt += 1;
-        task.phase = Phase::Leased { since_us: now_us, worker, place };
+        task.phase = Phase::Leased { since_us: now_us, worker, place, how };
         let mut line = task.line();
         line.at_ms = self.now.wall_ms;
         let line = fx.batch.put(|out| {
@@ -197,14 +214,14 @@ impl Core {
             return;
         }
         while self.workers.sessions.get(worker).is_some_and(|worker| worker.is_free()) {
-            let Some(slot) = self.take_next(worker) else { break };
-            self.lease(slot, worker, fx);
+            let Some((slot, source)) = self.take_next(worker) else { break };
+            self.lease_as(slot, worker, source.how(), fx);
         }
         self.workers.refresh(worker);
     }
 
     /// Takes the task that a worker with room is to have next out of its line.
-    fn take_next(&mut self, worker: u32) -> Option<u32> {
+    fn take_next(&mut self, worker: u32) -> Option<(u32, Source)> {
         let session = self.workers.sessions.at(worker);
         let (name, pool) = (session.name, session.pool?.0);
         let (class, source) = loop {
@@ -227,7 +244,7 @@ impl Core {
         let queue = self.queues.class(class).queue;
         let weight = self.queues.queue(queue).policy.weight;
         self.workers.pools.at_mut(pool).shares.serve(queue, weight);
-        Some(slot)
+        Some((slot, source))
     }
 
     fn first_common(&mut self, pool: u32) -> Option<Next> {

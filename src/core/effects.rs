@@ -1,7 +1,8 @@
 //! What the core wants done after events: durable writes, and frames that leave once they are.
 
 use crate::core::event::Peer;
-use crate::message::{Code, Refusal, Reply};
+use crate::core::observe::Happening;
+use crate::message::{Code, EventFilter, Refusal, Reply};
 use crate::record::{Batch, StateLine, Text, Write};
 use crate::task::{Attempt, TaskId};
 
@@ -12,6 +13,8 @@ pub struct Effects {
     pub batch: Batch,
     /// What leaves then.
     pub sends: Vec<Send>,
+    /// What happened to tasks, for those who observe; it is told then, too.
+    pub happenings: Vec<Happening>,
 }
 
 /// One thing that leaves after the commit.
@@ -28,6 +31,14 @@ pub struct Send {
 pub enum What {
     /// A frame.
     Reply(Reply),
+    /// OK to EVENTS, after which the connection is told what the filter says, and no longer what an
+    /// earlier one said.
+    Observe {
+        /// `None`: nothing any more.
+        filter: Option<Box<EventFilter>>,
+        /// The number of the next event.
+        next: u64,
+    },
     /// The task is not in the core: the store knows whether it ended.
     Lookup {
         /// The task.
@@ -42,6 +53,8 @@ pub enum What {
 pub enum Ask {
     /// GET.
     Get,
+    /// EXPLAIN.
+    Explain,
     /// WATCH: OK, and RESULT at once.
     Watch,
     /// SUBMIT with `unique=` held by an ended task, and `watch=yes`: RESULT at once, if it is kept.
@@ -57,11 +70,15 @@ impl Effects {
     pub fn clear(&mut self) {
         self.batch.clear();
         self.sends.clear();
+        self.happenings.clear();
     }
 
-    /// Whether there is neither a write nor a frame.
+    /// Whether there is neither a write nor a frame, nor anything to tell.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.sends.is_empty() && self.batch.events.is_empty()
+        self.batch.is_empty()
+            && self.sends.is_empty()
+            && self.batch.events.is_empty()
+            && self.happenings.is_empty()
     }
 
     pub(super) fn send(&mut self, to: Peer, reply: Reply) {

@@ -39,6 +39,8 @@ impl Core {
                 Reason::Figures => self.on_figures(fx),
                 Reason::Cron(number) => self.on_cron(number, false, fx),
                 Reason::CronRetry(number) => self.on_cron(number, true, fx),
+                Reason::Snapshot(peer) => self.on_snapshot(peer, fx),
+                Reason::Publish => self.on_publish(fx),
             }
         }
     }
@@ -80,6 +82,11 @@ impl Core {
     /// start, nothing ends its leases; then `timeout=` counts anew, and `max-run=` leaves time for
     /// an answer that could not be given.
     pub(super) fn lease_limit(&self, slot: u32) -> Option<(u64, &'static str)> {
+        self.lease_limits(slot)?.into_iter().flatten().min()
+    }
+
+    /// When `timeout=` and when `max-run=` ends a lease, as far as each does.
+    pub(super) fn lease_limits(&self, slot: u32) -> Option<[Option<(u64, &'static str)>; 2]> {
         let task = self.tasks.get(slot)?;
         let Phase::Leased { since_us, worker, .. } = task.phase else { return None };
         let (more, session) = (task.more.as_ref()?, self.workers.sessions.at(worker));
@@ -95,7 +102,7 @@ impl Core {
         let from_us = since_us.max(more.progress_us).max(back_us);
         let timeout = more.timeout_ms.map(|ms| (after(from_us, ms), "timeout"));
         let max_run = more.max_run_ms.map(|ms| (after(since_us, ms).max(least_us), "max-run"));
-        [timeout, max_run].into_iter().flatten().min()
+        Some([timeout, max_run])
     }
 
     /// The lease is about to end without its worker: it is told, and keeps the slot until it answers.

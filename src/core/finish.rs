@@ -1,6 +1,9 @@
 //! The ends of leases: answers of workers, and what follows for the task.
 
+use bytes::Bytes;
+
 use crate::core::event::Peer;
+use crate::core::observe::STRAGGLED;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::workers::Unanswered;
@@ -49,10 +52,14 @@ impl Core {
         fx.write(Write::End { id, frame, until_ms });
         let kind = self.queues.class(class).kind;
         let pair = self.pair(worker, kind);
+        // Before this run is part of what is usual.
+        let straggled = self.is_recording() && self.is_straggler(&self.kinds.name(kind), us);
         self.costs.succeeded(pair, self.now.wall_ms, us);
         self.workers.reload_namesake(worker);
         self.close_breaker(worker, kind);
-        self.event(fx, "done", id, attempt, class, Some(worker), &[("us", us)]);
+        let figures = [("us", us), STRAGGLED];
+        let figures = figures.get(..if straggled { 2 } else { 1 }).unwrap_or_default();
+        self.event(fx, "done", id, attempt, class, Some(worker), figures);
         self.move_count(class, State::Leased, State::Done);
         self.release_unique(slot, fx);
         self.note_cron_end(id);
@@ -89,12 +96,21 @@ impl Core {
         self.feed(worker, fx);
     }
 
-    pub(super) fn on_progress(&mut self, peer: Peer, id: TaskId, attempt: Attempt, percent: u8) {
+    pub(super) fn on_progress(
+        &mut self,
+        peer: Peer,
+        id: TaskId,
+        attempt: Attempt,
+        percent: u8,
+        note: &Bytes,
+        fx: &mut Effects,
+    ) {
         let now_us = self.now.mono_us;
-        if let Some((slot, _)) = self.lease_of(peer, id, attempt) {
+        if let Some((slot, worker)) = self.lease_of(peer, id, attempt) {
             let more = self.tasks.at(slot).more();
             more.progress_us = now_us;
             more.percent = Some(percent);
+            self.event_progress(slot, worker, note, fx);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::core::tasks::How;
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::task::TaskId;
@@ -44,7 +45,7 @@ impl Core {
     }
 
     /// The slot and class of a suspect that waits, rather than runs or has ended.
-    fn waiting_suspect(&self, id: TaskId) -> Option<(u32, u32)> {
+    pub(super) fn waiting_suspect(&self, id: TaskId) -> Option<(u32, u32)> {
         let slot = self.tasks.find(id)?;
         let class = self.tasks.get(slot)?.class;
         self.isolation.waiting.contains(&(class, id)).then_some((slot, class))
@@ -109,7 +110,7 @@ impl Core {
         }
         if busy == 0 {
             self.isolation.waiting.remove(&(class, id));
-            self.lease(slot, worker, fx);
+            self.lease_as(slot, worker, How::Alone, fx);
         }
         true
     }

@@ -235,6 +235,7 @@ impl Core {
     }
 
     pub(super) fn on_left(&mut self, peer: Peer, fx: &mut Effects) {
+        self.end_observing(peer);
         let Some(connection) = self.workers.disconnect(peer) else { return };
         let Some(worker) = connection.worker else { return };
         let session = self.workers.sessions.at_mut(worker);
@@ -281,6 +282,8 @@ impl Core {
                 let attempt = self.tasks.at(slot).attempt;
                 self.end_lease(slot, worker);
                 self.note_end(slot, attempt, "returned", worker);
+                let (id, class) = (self.tasks.at(slot).id, self.tasks.at(slot).class);
+                self.event(fx, "returned", id, attempt, class, Some(worker), &[]);
                 self.back_to_ready(slot, fx);
             } else {
                 self.lose_lease(slot, worker, loss == Loss::Crash, fx);
@@ -322,13 +325,14 @@ impl Core {
 
     /// A client that will say no more stays for what it waits for; a worker cannot answer any more.
     pub(super) fn on_half_closed(&mut self, peer: Peer, fx: &mut Effects) {
+        let observes = self.is_observing(peer);
         let Some(connection) = self.workers.connection_mut(peer) else { return };
         if connection.worker.is_some() {
             fx.send(peer, Reply::Close);
             return self.on_left(peer, fx);
         }
         connection.half_closed = true;
-        if connection.watching == 0 {
+        if connection.watching == 0 && !observes {
             fx.send(peer, Reply::Close);
         }
     }

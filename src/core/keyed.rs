@@ -4,7 +4,7 @@ use crate::core::dispatch::{APART, NOBODY};
 use crate::core::limits::ASIDE;
 use crate::core::line::Place;
 use crate::core::queues::Class;
-use crate::core::tasks::Phase;
+use crate::core::tasks::{How, Phase};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Route;
@@ -22,7 +22,7 @@ impl Core {
         if let Some(worker) = free
             && self.front(number, owner).is_none()
         {
-            return self.lease(slot, worker, fx);
+            return self.lease_as(slot, worker, How::Owner, fx);
         }
         self.line_up(slot, owner);
         match free {
@@ -156,7 +156,7 @@ impl Core {
             let Some(worker) = self.next_along_ring(slot) else {
                 unreachable!("somebody able is free")
             };
-            self.lease(slot, worker, fx);
+            self.lease_as(slot, worker, How::Spilled, fx);
         }
     }
 

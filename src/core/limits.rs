@@ -134,10 +134,12 @@ impl Core {
     pub(super) fn begin_run(&mut self, slot: u32) {
         self.count_run(slot);
         let class = self.tasks.at(slot).class;
-        let queue = self.queues.queue_of(class);
-        if !is_bounded(&queue.policy) {
+        if !is_bounded(&self.queues.queue_of(class).policy) {
             return;
         }
+        // With room for more, the next of its key comes for the place that it had in the line.
+        self.give_way(slot);
+        let queue = self.queues.queue_of(class);
         if let Some(rate) = queue.policy.rate {
             let (now_us, due_us) = (self.now.mono_us, queue.runs.last_us + interval_us(rate));
             let late = due_us + RATE_SLACK_US < now_us;

@@ -68,6 +68,29 @@ impl Line {
         self.in_order.iter().chain(self.others.iter().map(|Reverse(place)| place))
     }
 
+    /// How many places that hold come before another, after looking at so many at most; and whether
+    /// that is all of them.
+    pub(super) fn count_before(
+        &self,
+        place: Place,
+        most: usize,
+        holds: impl Fn(&Place) -> bool,
+    ) -> (usize, bool) {
+        let in_order = self.in_order.partition_point(|its| *its < place);
+        let before = self.in_order.iter().take(in_order);
+        // The greater part of a heap that comes first in it is small, so that what is not looked at
+        // matters least.
+        let others = self.others.iter().map(|Reverse(place)| place);
+        let looked_at = before.chain(others).take(most);
+        let count = looked_at.filter(|its| **its < place && holds(its)).count();
+        (count, in_order + self.others.len() <= most)
+    }
+
+    /// The place of a task, if it is among so many.
+    pub(super) fn find(&self, id: TaskId, most: usize) -> Option<Place> {
+        self.iter().take(most).find(|place| place.id == id).copied()
+    }
+
     /// Places, those that no longer hold included.
     pub(super) fn len(&self) -> usize {
         self.in_order.len() + self.others.len()
@@ -107,5 +130,19 @@ mod tests {
         assert_eq!(line.first(|place| place.key >= 900).map(|place| place.key), Some(900));
         line.shrink(10, |place| place.key >= 990);
         assert_eq!(line.len(), 10);
+    }
+
+    #[test]
+    fn those_before_are_counted_up_to_a_bound() {
+        let mut line = Line::default();
+        [5, 7, 6, 1, 9, 4].into_iter().for_each(|key| line.push(place(key)));
+        let before = |key, most| line.count_before(place(key), most, |place| place.key != 5);
+        assert_eq!(before(7, 100), (3, true));
+        assert_eq!(before(1, 100), (0, true));
+        assert_eq!(before(100, 100), (5, true));
+        let (count, all) = before(100, 3);
+        assert!(count <= 3 && !all, "{count}");
+        assert_eq!(line.find(TaskId::from_bits(6), 100), Some(place(6)));
+        assert_eq!(line.find(TaskId::from_bits(8), 100), None);
     }
 }

@@ -8,7 +8,7 @@
 //! routes, [`members`], [`holds`], [`cron`], [`timers`]. Verbs are handlers: [`submit`], [`dispatch`],
 //! [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
-//! [`view`] draws pictures for people and [`check`] proves the invariants.
+//! [`view`] draws pictures for people, [`explain`] tells why, and [`check`] proves the invariants.
 //!
 //! Invariants, each re-derived by [`Core::check`]:
 //!
@@ -28,6 +28,7 @@ mod effects;
 mod entry;
 mod event;
 mod expire;
+mod explain;
 mod finish;
 mod holds;
 mod isolate;
@@ -37,6 +38,7 @@ mod limits;
 mod line;
 mod members;
 mod names;
+mod observe;
 mod order;
 mod pick;
 mod purge;
@@ -67,6 +69,7 @@ use crate::core::isolate::Isolation;
 use crate::core::limits::Returning;
 use crate::core::members::Members;
 use crate::core::names::Names;
+use crate::core::observe::Observing;
 use crate::core::queues::{Counts, Queues};
 use crate::core::release::Apart;
 use crate::core::slots::Slots;
@@ -79,6 +82,8 @@ use crate::task::TaskId;
 
 pub use effects::{Ask, Effects, Send, What};
 pub use event::{Event, Now, Peer};
+pub use explain::explain_end;
+pub use observe::Happening;
 
 /// What bounds a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +106,8 @@ pub struct Settings {
     pub payload_max: u64,
     /// Whether batches carry the text of events.
     pub events: bool,
+    /// How many events are kept for observers who come late or are slow.
+    pub events_kept: usize,
 }
 
 impl Default for Settings {
@@ -115,6 +122,7 @@ impl Default for Settings {
             restart_grace_ms: 15_000,
             payload_max: 1 << 20,
             events: false,
+            events_kept: 10_000,
         }
     }
 }
@@ -174,6 +182,7 @@ pub struct Core {
     isolation: Isolation,
     /// How the runs of each kind end, by its number.
     odds: Vec<Odds>,
+    observing: Observing,
     /// Ends counted by queues that are gone.
     ended: Counts,
     submitted: u64,
@@ -214,13 +223,20 @@ impl Core {
             crons: Crons::default(),
             isolation: Isolation::default(),
             odds: Vec::new(),
+            observing: Observing::new(now.wall_ms),
             ended: Counts::default(),
             submitted: 0,
             pressure: false,
             figures_timer: false,
         };
         core.arm_housekeeping();
+        core.arm_publish();
         core
+    }
+
+    /// What bounds it.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Handles one event. The only way, with [`Core::settle`], in which a core changes.
@@ -290,14 +306,15 @@ impl Core {
             Request::Release { id, attempt, delay_ms } => {
                 self.on_release(peer, id, attempt, delay_ms, fx);
             }
-            Request::Progress { id, attempt, percent, .. } => {
-                self.on_progress(peer, id, attempt, percent);
+            Request::Progress { id, attempt, percent, note } => {
+                self.on_progress(peer, id, attempt, percent, &note, fx);
             }
             Request::Slots(slots) => self.on_slots(peer, slots, fx),
             Request::Bye => self.on_bye(peer, fx),
             Request::Pong => {}
             Request::Get(id) => self.on_get(peer, id, fx),
             Request::Watch(id) => self.on_watch(peer, id, fx),
+            Request::Explain(id) => self.on_explain(peer, id, fx),
             Request::Cancel(id) => self.on_cancel(peer, id, fx),
             Request::Retry(id) => self.on_retry(peer, id, fx),
             Request::Queues => fx.send(peer, Reply::Json(self.view_queues())),
@@ -307,6 +324,7 @@ impl Core {
             Request::Queue { name, policies } => self.on_queue(peer, &name, &policies, fx),
             Request::Pause { name, paused } => self.on_pause(peer, &name, paused, fx),
             Request::Purge(purge) => self.on_purge(peer, &purge, fx),
+            Request::Events(filter) => self.on_events(peer, filter, fx),
             Request::Drain(name) => self.on_drain(peer, &name, fx),
             Request::Cron(cron) => self.on_cron_request(peer, cron, fx),
         }

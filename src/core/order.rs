@@ -99,6 +99,11 @@ fn ascending(key: f64) -> u64 {
     if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
+/// What a key of an order other than `fcfs` stands for.
+pub(super) fn key_value(key: u64) -> f64 {
+    f64::from_bits(if key >> 63 == 1 { key & !(1 << 63) } else { !key })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +113,6 @@ mod tests {
         let numbers = [f64::NEG_INFINITY, -1e9, -1.5, -1e-9, 0.0, 1e-9, 1.5, 1e9, f64::INFINITY];
         assert!(numbers.map(ascending).is_sorted_by(|a, b| a < b));
         assert_eq!(ascending(-0.0), ascending(0.0));
+        assert_eq!(numbers.map(|number| key_value(ascending(number))), numbers);
     }
 }

@@ -11,7 +11,7 @@ use crate::core::dispatch::{APART, NOBODY, NOWHERE, Next, Source};
 use crate::core::event::Peer;
 use crate::core::finish::{Answered, GIVEN_UP};
 use crate::core::line::Place;
-use crate::core::tasks::Phase;
+use crate::core::tasks::{How, Phase};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Reply;
@@ -135,7 +135,7 @@ impl Core {
             && open
             && let Some(worker) = self.pick_other(slot)
         {
-            self.lease(slot, worker, fx);
+            self.lease_as(slot, worker, How::Apart, fx);
             return true;
         }
         self.put_apart(slot, if closed { opens_us } else { None }, closed);

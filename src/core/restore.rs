@@ -2,7 +2,7 @@
 
 use crate::core::entry::{Entry, Stored};
 use crate::core::holds::Hold;
-use crate::core::tasks::{Phase, Task};
+use crate::core::tasks::{How, Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::workers::Worker;
 use crate::core::{Core, Effects, Now};
@@ -84,7 +84,7 @@ impl Core {
         });
         let ran_ms = self.now.wall_ms.saturating_sub(line.at_ms);
         let since_us = self.now.mono_us.saturating_sub(ran_ms.saturating_mul(1000));
-        Ok(Phase::Leased { since_us, worker, place: 0 })
+        Ok(Phase::Leased { since_us, worker, place: 0, how: How::Before })
     }
 
     /// Takes a worker's entry.
@@ -193,7 +193,8 @@ impl Core {
                 let leases = &mut self.workers.sessions.at_mut(worker).leases;
                 let place = u32::try_from(leases.len()).unwrap_or(u32::MAX);
                 leases.push(slot);
-                self.tasks.at(slot).phase = Phase::Leased { since_us, worker, place };
+                self.tasks.at(slot).phase =
+                    Phase::Leased { since_us, worker, place, how: How::Before };
                 self.count_run(slot);
                 self.arm_limit(slot);
                 self.workers.refresh(worker);

@@ -1,14 +1,11 @@
 //! A new task.
 
-use std::sync::Arc;
-
 use crate::core::event::Peer;
 use crate::core::holds::Hold;
 use crate::core::queues::Counts;
 use crate::core::tasks::Task;
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
-use crate::frame::Writer;
 use crate::message::{Reply, Submit};
 use crate::protocol::hello::PAYLOAD_LIMIT_MIN;
 use crate::record::Write;
@@ -161,40 +158,6 @@ impl Core {
         }
         self.choose_members(class);
         class
-    }
-
-    /// Adds an EVENT frame, where somebody wants them:
-    /// `EVENT what id attempt at=… queue=… kind=… [worker=…] [name=number]…`.
-    #[expect(clippy::too_many_arguments, reason = "one line of text, spelled in one place")]
-    pub(super) fn event(
-        &self,
-        fx: &mut Effects,
-        what: &str,
-        id: TaskId,
-        attempt: u32,
-        class: u32,
-        worker: Option<u32>,
-        numbers: &[(&str, u64)],
-    ) {
-        if !self.settings.events {
-            return;
-        }
-        let class = self.queues.class(class);
-        let queue: Arc<str> = self.queue_names.name(self.queues.queue(class.queue).name);
-        let mut frame = Writer::verb(&mut fx.batch.events, "EVENT")
-            .arg(what)
-            .id(id)
-            .number(attempt.into())
-            .option_number("at", self.now.wall_ms)
-            .option("queue", &queue)
-            .option("kind", &self.kinds.name(class.kind));
-        if let Some(worker) = worker.and_then(|worker| self.workers.sessions.get(worker)) {
-            frame = frame.option("worker", &self.worker_names.name(worker.name));
-        }
-        for (name, number) in numbers {
-            frame = frame.option_number(name, *number);
-        }
-        frame.end();
     }
 
     /// All counts of all queues, and of those that are gone.

@@ -53,11 +53,30 @@ pub(super) enum Phase {
     /// Since a monotonic time; in a line (of an owner, under a keyed route) since another.
     Ready { since_us: u64, lined_us: u64, owner: u32 },
     /// By a worker's session since a monotonic time; `place` is where the worker lists it.
-    Leased { since_us: u64, worker: u32, place: u32 },
+    Leased { since_us: u64, worker: u32, place: u32, how: How },
     /// Since a Unix time in milliseconds.
     Dead { at_ms: u64 },
     /// Since a Unix time in milliseconds.
     Cancelled { at_ms: u64 },
+}
+
+/// How the worker of a lease was chosen, for those who ask why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// By the route, among those that had room when the task was ready.
+    Drawn,
+    /// It had room, and the task was the next for it.
+    Next,
+    /// It owns the task's key.
+    Owner,
+    /// The owner had its time, or there was none.
+    Spilled,
+    /// It is another one than those who released the task.
+    Apart,
+    /// It was emptied for the task.
+    Alone,
+    /// The lease is from before a start of the scheduler.
+    Before,
 }
 
 impl Phase {

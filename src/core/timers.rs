@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::event::Now;
+use crate::core::event::{Now, Peer};
 use crate::task::TaskId;
 
 /// Why something is to be looked at.
@@ -42,6 +42,10 @@ pub(super) enum Reason {
     Cron(u32),
     /// Monotonic: a periodic task that found no room is tried again.
     CronRetry(u32),
+    /// Monotonic: an observer gets the figures.
+    Snapshot(Peer),
+    /// Monotonic: the figures are published.
+    Publish,
 }
 
 /// Deadlines on both clocks: the first is the one with the earliest time.

@@ -131,7 +131,7 @@ impl Core {
             })
     }
 
-    fn task_value(&self, task: &Task) -> Value {
+    pub(super) fn task_value(&self, task: &Task) -> Value {
         let class = self.queues.class(task.class);
         let kind = self.kinds.name(class.kind);
         let queue = self.queue_names.name(self.queues.queue(class.queue).name);
@@ -180,7 +180,7 @@ impl Core {
     }
 
     /// A run far beyond its kind's habit is flagged, and left alone.
-    fn is_straggler(&self, kind: &str, running_us: u64) -> bool {
+    pub(super) fn is_straggler(&self, kind: &str, running_us: u64) -> bool {
         let habit = self.costs.habit(kind);
         habit.is_some_and(|(mean, sd)| running_us as f64 > mean + STRAGGLER_SD * sd && sd > 0.0)
     }
@@ -244,7 +244,7 @@ fn named(what: &str, name: &str, figures: &Figures) -> Value {
     value
 }
 
-fn set(value: &mut Value, name: &str, to: Value) {
+pub(super) fn set(value: &mut Value, name: &str, to: Value) {
     if let Some(map) = value.as_object_mut() {
         map.insert(name.to_owned(), to);
     }

@@ -2,20 +2,25 @@
 //!
 //! - [`request`]: peer to scheduler.
 //! - [`reply`]: scheduler to peer, asked for or not.
-//! - [`code`]: the closed list of error codes.
+//! - [`observe`]: what an observer wants to be told.
+//! - [`code`]: the closed list of error codes. [`why`]: that of EXPLAIN.
 //! - [`policy`]: what is chosen of queues; [`cron`] and [`schedule`]: of periodic tasks.
 
 pub mod code;
 pub mod cron;
+pub mod observe;
 pub mod policy;
 pub mod reply;
 pub mod request;
 pub mod schedule;
+pub mod why;
 
 pub use code::{Code, Severity};
 pub use cron::{Cron, CronAdd, Missed, Overlap, Plan};
+pub use observe::EventFilter;
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};
 pub use request::{
     Fail, Grants, Hello, Purge, Request, Retry, Role, Slice, Start, Submit, TaskFilter,
 };
+pub use why::Why;

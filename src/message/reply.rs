@@ -26,6 +26,10 @@ pub enum Reply {
     Refused(Refusal),
     /// OK with a JSON payload.
     Json(Vec<u8>),
+    /// OK to EVENTS: the number of the next event.
+    Observing(u64),
+    /// STATS, a push: the figures as JSON, for those who observe.
+    Snapshot(Vec<u8>),
     /// OK to GET of a task that the core holds.
     Task(Box<TaskInfo>),
     /// TASK, a push: run it.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::frame::{Frame, Word, canonical};
 use crate::message::Cron;
+use crate::message::observe::EventFilter;
 use crate::route::Weight;
 use crate::task::{Attempt, SessionId, State, TaskId};
 
@@ -39,11 +40,11 @@ impl Role {
 /// What a session may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Grants {
-    /// SUBMIT, GET, WATCH, CANCEL.
+    /// SUBMIT, GET, WATCH, EXPLAIN, CANCEL.
     pub submit: bool,
     /// Being a worker.
     pub work: bool,
-    /// GET, WATCH, the lists.
+    /// GET, WATCH, EXPLAIN, the lists.
     pub observe: bool,
     /// The rest.
     pub operate: bool,
@@ -96,6 +97,8 @@ pub enum Request {
     Get(TaskId),
     /// A RESULT push when the task ends.
     Watch(TaskId),
+    /// Why a task stands where it stands, as JSON.
+    Explain(TaskId),
     /// Ends a task that has not ended.
     Cancel(TaskId),
     /// Makes a dead or cancelled task ready again.
@@ -165,6 +168,8 @@ pub enum Request {
     Drain(String),
     /// Periodic tasks.
     Cron(Cron),
+    /// EVENT pushes as the filter says; `None`: no more of them.
+    Events(Option<Box<EventFilter>>),
 }
 
 /// SUBMIT: a new task. Texts are slices of the frame, which is also the task's record.

@@ -40,6 +40,12 @@ pub enum Answer {
         /// `drain`, `restart`, `superseded`, or a later word.
         reason: String,
     },
+    /// EVENT: something happened to a task.
+    Event(Event),
+    /// GAP: events with these numbers, the first and the last, are not told.
+    Gap(u64, u64),
+    /// STATS: the figures, as JSON.
+    Stats(Bytes),
     /// A push of a later version, to be ignored.
     Unknown,
 }
@@ -59,6 +65,9 @@ pub fn read_frame(frame: &Frame) -> Result<Answer, String> {
         "CANCEL" => {
             lease(frame).map(|(id, attempt)| Answer::Cancel { id, attempt, reason: reason(frame) })
         }
+        "EVENT" => event(frame).map(Answer::Event),
+        "GAP" => gap(frame),
+        "STATS" => Some(Answer::Stats(frame.payload().unwrap_or_default())),
         "PING" => Some(Answer::Ping),
         "DRAIN" => Some(Answer::Drain { reason: reason(frame) }),
         _ => Some(Answer::Unknown),
@@ -303,6 +312,62 @@ fn ended(frame: &Frame) -> Result<Ended, String> {
         until_ms: read.until_ms,
         payload: frame.payload().unwrap_or_default(),
     })
+}
+
+/// EVENT: something happened to a task.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Event {
+    frame: Frame,
+    /// Its number.
+    pub seq: u64,
+    /// What happened, a word of protocol.md or of a later version.
+    pub what: String,
+    /// The task.
+    pub id: TaskId,
+    /// The lease, or the last one; 0 if there was none yet.
+    pub attempt: Attempt,
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+}
+
+impl Event {
+    /// Another option, decoded: `queue`, `kind`, and as the event has it `worker`, `reason`, `us`,
+    /// `wait-us`, `percent`.
+    pub fn option(&self, name: &str) -> Option<Cow<'_, str>> {
+        option(&self.frame, name)
+    }
+
+    /// All options with their values, decoded.
+    pub fn options(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.frame.words().filter_map(|word| match word {
+            Word::Option(name, value) => Some((name, decode(value)?)),
+            Word::Arg(_) => None,
+        })
+    }
+
+    /// The beginning of the note of PROGRESS; empty for everything else.
+    pub fn note(&self) -> Bytes {
+        self.frame.payload().unwrap_or_default()
+    }
+}
+
+fn event(frame: &Frame) -> Option<Event> {
+    let mut words = Cursor::of(frame.line());
+    words.verb();
+    let seq = words.arg("number").ok()?.number("number", 0, u64::MAX).ok()?;
+    let what = words.arg("what").ok()?.text()?.to_owned();
+    let id = words.id().ok()?;
+    let attempt = words.arg("attempt").ok()?.number("attempt", 0, u64::from(u32::MAX)).ok()?;
+    let at_ms = option(frame, "at").and_then(|at| number(at.as_bytes()))?;
+    let attempt = Attempt::try_from(attempt).ok()?;
+    Some(Event { frame: frame.clone(), seq, what, id, attempt, at_ms })
+}
+
+fn gap(frame: &Frame) -> Option<Answer> {
+    let mut words = Cursor::of(frame.line());
+    words.verb();
+    let mut number = || words.arg("number").ok()?.number("number", 0, u64::MAX).ok();
+    Some(Answer::Gap(number()?, number()?))
 }
 
 fn lease(frame: &Frame) -> Option<(TaskId, Attempt)> {

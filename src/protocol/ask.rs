@@ -9,7 +9,7 @@ use crate::frame::{Decimal, HEADER_MAX, Writer};
 use crate::message::{
     Code, Fail, Hello, Purge, Refusal, Request, Retry, Role, Start, Submit, TaskFilter,
 };
-use crate::protocol::{TEXT_MAX, cron};
+use crate::protocol::{TEXT_MAX, cron, events};
 use crate::task::{Attempt, TaskId, is_name};
 
 /// A task to be submitted. What is `None` is left to the scheduler's defaults; see protocol.md.
@@ -161,6 +161,7 @@ pub fn put_request(request: &Request, out: &mut impl BufMut) -> Result<(), Refus
         Request::Submit(submit) => put_record(submit, out),
         Request::Get(id) => of_task("GET", *id, out),
         Request::Watch(id) => of_task("WATCH", *id, out),
+        Request::Explain(id) => of_task("EXPLAIN", *id, out),
         Request::Cancel(id) => of_task("CANCEL", *id, out),
         Request::Retry(id) => of_task("RETRY", *id, out),
         Request::Done { id, attempt, result } => put_done(*id, *attempt, result, out),
@@ -190,6 +191,7 @@ pub fn put_request(request: &Request, out: &mut impl BufMut) -> Result<(), Refus
             line.option_number("cursor", *cursor).end();
         }
         Request::Queue { name, policies } => put_queue(name, policies, out)?,
+        Request::Events(filter) => events::put(filter.as_deref(), out)?,
         Request::Drain(worker) => {
             check_name("worker", worker)?;
             Writer::verb(out, "DRAIN").arg(worker).end();

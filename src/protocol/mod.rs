@@ -18,6 +18,7 @@ pub mod answer;
 pub mod ask;
 pub mod codec;
 pub mod cron;
+mod events;
 pub mod hello;
 pub mod parse;
 pub mod render;

@@ -6,6 +6,7 @@
 use crate::frame::Frame;
 use crate::message::{Code, Fail, Policy, Purge, Refusal, Request, Retry, TaskFilter};
 use crate::protocol::cron;
+use crate::protocol::events;
 use crate::protocol::submit::{self, BACKOFF_MAX_MS};
 use crate::protocol::words::{Cursor, Given, bad, narrow};
 use crate::task::{Attempt, State, TaskId, is_name};
@@ -47,6 +48,7 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"RELEASE" => release(frame, words),
         b"GET" => of_task(frame, words, Request::Get),
         b"WATCH" => of_task(frame, words, Request::Watch),
+        b"EXPLAIN" => of_task(frame, words, Request::Explain),
         b"CANCEL" => of_task(frame, words, Request::Cancel),
         b"RETRY" => of_task(frame, words, Request::Retry),
         b"SLOTS" => slots(frame, words),
@@ -61,8 +63,9 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"PURGE" => purge(frame, words),
         b"DRAIN" => drain(frame, words),
         b"CRON" => cron::read(frame, words),
+        b"EVENTS" => events::read(frame, words),
         b"HELLO" => Err(Refusal::new(Code::Unexpected, "HELLO comes once, as the first frame")),
-        b"OK" | b"ERR" | b"TASK" | b"RESULT" | b"PING" | b"EVENT" => {
+        b"OK" | b"ERR" | b"TASK" | b"RESULT" | b"PING" | b"EVENT" | b"GAP" => {
             Err(Refusal::new(Code::Unexpected, "only the scheduler says that"))
         }
         _ => Err(Refusal::new(Code::UnknownVerb, "no such verb; verbs are in upper case")),

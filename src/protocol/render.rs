@@ -48,6 +48,8 @@ pub fn render(reply: &Reply, text: &[u8], terms: &Terms, out: &mut BytesMut) {
             Writer::verb(out, "OK").id(*id).option("duplicate", "yes").end();
         }
         Reply::Refused(refusal) => put_refusal(refusal, out),
+        Reply::Observing(next) => Writer::verb(out, "OK").option_number("next", *next).end(),
+        Reply::Snapshot(json) => Writer::verb(out, "STATS").payload(json),
         Reply::Json(json) => Writer::verb(out, "OK").payload(json),
         Reply::Task(info) => put_info(info, out),
         Reply::Run { id, attempt, record } => put_task(*id, *attempt, record, out),

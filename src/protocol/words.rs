@@ -195,6 +195,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Whether it is that argument.
+    pub(super) fn is_argument(self, value: &[u8]) -> bool {
+        !self.is_option && self.value == value
+    }
+
     pub(super) fn unknown(self) -> Refusal {
         unknown_option(self.name_text().unwrap_or_default())
     }

@@ -35,10 +35,10 @@ impl From<Event> for Batch {
 
 /// What a request weighs beyond one, for what it has answered.
 pub(super) fn weight_of(event: &Event, payload_max: u64) -> usize {
-    use crate::message::Request::{Get, Purge, Queues, Stats, Tasks, Watch, Workers};
+    use crate::message::Request::{Explain, Get, Purge, Queues, Stats, Tasks, Watch, Workers};
     let Event::Request { request, .. } = event else { return 0 };
     match request {
-        Purge(_) | Queues | Stats | Tasks(_) | Workers => LONG,
+        Explain(_) | Purge(_) | Queues | Stats | Tasks(_) | Workers => LONG,
         Get(_) | Watch(_) => {
             let results = (ASKED / payload_max.max(1)).max(1);
             BATCH / usize::try_from(results).unwrap_or(BATCH).clamp(1, BATCH)

@@ -122,6 +122,12 @@ impl Outboxes for Delivery<'_> {
         Some(&mut entry.rendered)
     }
 
+    fn backlog(&mut self, peer: Peer) -> usize {
+        let entry = self.entries.get(peer.index as usize).and_then(Option::as_ref);
+        let entry = entry.filter(|entry| entry.serial == peer.serial);
+        entry.map_or(0, |entry| entry.rendered.len() + entry.outbox.backlog())
+    }
+
     fn close(&mut self, peer: Peer) {
         let entry = self.entries.get(peer.index as usize).and_then(Option::as_ref);
         if entry.is_some_and(|entry| entry.serial == peer.serial) {

@@ -7,11 +7,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::core::{Ask, Core, Deadline, Effects, Event, Now, Peer, What};
+use crate::core::{Ask, Core, Deadline, Effects, Event, Now, Peer, What, explain_end};
 use crate::frame::Frame;
 use crate::message::{Code, Refusal, Reply};
 use crate::protocol::{Terms, put_refusal, render, render_stored};
 use crate::record::ResultFrame;
+use crate::server::observers::{BACKLOG, Observers};
 use crate::store::{Error, Store};
 use crate::task::{State, TaskId};
 
@@ -72,6 +73,11 @@ pub trait Outboxes {
     /// The buffer of a connection, if it is still there.
     fn buffer(&mut self, peer: Peer) -> Option<&mut BytesMut>;
 
+    /// Bytes that wait for a connection's socket, and for this delivery.
+    fn backlog(&mut self, _peer: Peer) -> usize {
+        0
+    }
+
     /// Ends a connection after what is in its buffer.
     fn close(&mut self, peer: Peer);
 }
@@ -81,6 +87,7 @@ pub trait Outboxes {
 pub struct Engine {
     core: Core,
     payload_max: u64,
+    observers: Observers,
     /// The turn that is being applied.
     pending: Turn,
     /// An empty turn, kept for its memory.
@@ -94,12 +101,18 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Frames of a pending turn beyond which no further event is taken until the store is free.
 const SENDS_MAX: usize = 1 << 14;
 
+/// Events of a pending turn beyond which no further event is taken until the store is free: notices
+/// have no other effect.
+const HAPPENINGS_MAX: usize = 1 << 16;
+
 impl Engine {
     /// An engine around a core, with the limit that it tells peers.
     pub fn new(core: Core, payload_max: u64) -> Self {
+        let observers = Observers::new(core.settings().events_kept);
         Self {
             core,
             payload_max,
+            observers,
             pending: Turn::default(),
             spare: Some(Turn::default()),
             committing: false,
@@ -124,7 +137,9 @@ impl Engine {
     /// Whether events are to be kept back: the store is behind by a whole turn's worth.
     pub fn is_full(&self) -> bool {
         let effects = &self.pending.effects;
-        effects.batch.text.len() > BATCH_BYTES_MAX || effects.sends.len() > SENDS_MAX
+        effects.batch.text.len() > BATCH_BYTES_MAX
+            || effects.sends.len() > SENDS_MAX
+            || effects.happenings.len() > HAPPENINGS_MAX
     }
 
     /// Applies an event to the turn at hand.
@@ -161,10 +176,19 @@ impl Engine {
         self.committing = false;
         let terms = Terms { version: 1, payload_max: self.payload_max, wall_ms: now.wall_ms };
         let text = &turn.effects.batch.text;
+        turn.effects.happenings.drain(..).for_each(|happening| self.observers.record(happening));
         let mut found = turn.found.drain(..);
         for send in turn.effects.sends.drain(..) {
             match send.what {
                 What::Reply(Reply::Close) => out.close(send.to),
+                What::Observe { filter, next } => {
+                    if let Some(buffer) = out.buffer(send.to) {
+                        render(&Reply::Observing(next), text, &terms, buffer);
+                        self.observers.set(send.to, filter, next);
+                    }
+                }
+                // An observer that does not keep up does without.
+                What::Reply(Reply::Snapshot(_)) if out.backlog(send.to) >= BACKLOG => {}
                 What::Reply(reply) => {
                     if let Some(buffer) = out.buffer(send.to) {
                         render(&reply, text, &terms, buffer);
@@ -181,6 +205,17 @@ impl Engine {
         drop(found);
         turn.clear();
         self.spare = Some(turn);
+        self.tell_observers(out);
+    }
+
+    /// Whether an observer has room to come for what it was not told.
+    pub fn are_observers_behind(&self) -> bool {
+        self.observers.are_behind()
+    }
+
+    /// Tells observers what they have room for.
+    pub fn tell_observers(&mut self, out: &mut dyn Outboxes) {
+        self.observers.tell(&self.core, out);
     }
 }
 
@@ -193,6 +228,9 @@ fn answer(id: TaskId, ask: Ask, stored: Option<Bytes>, out: &mut BytesMut) {
     };
     match (ask, frame) {
         (Ask::Get, Some(frame)) => render_stored(id, &frame, out),
+        (Ask::Explain, Some(frame)) => {
+            render(&Reply::Json(explain_end(id, &frame)), &[], &NO_TERMS, out);
+        }
         (Ask::Watch, Some(frame)) => {
             render(&Reply::OkTask(id), &[], &NO_TERMS, out);
             out.extend_from_slice(frame.bytes());
@@ -209,7 +247,7 @@ fn answer(id: TaskId, ask: Ask, stored: Option<Bytes>, out: &mut BytesMut) {
             let text = format!("lease {asked} of task {id} is not, or no longer, this session's");
             refuse(Code::Stale, text, out);
         }
-        (Ask::Get | Ask::Watch | Ask::Change, None) => {
+        (Ask::Get | Ask::Explain | Ask::Watch | Ask::Change, None) => {
             refuse(Code::Expired, format!("task {id} has ended and is no longer kept"), out);
         }
     }

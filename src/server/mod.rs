@@ -17,6 +17,7 @@ pub mod engine;
 pub mod keeper;
 mod listener;
 pub mod load;
+mod observers;
 mod outbox;
 mod run;
 mod session;

@@ -121,6 +121,11 @@ impl Outbox {
         }
     }
 
+    /// Bytes that wait.
+    pub(super) fn backlog(&self) -> usize {
+        self.with(|waiting| waiting.bytes.len())
+    }
+
     /// How it stands.
     pub(super) fn way(&self) -> Way {
         self.with(|waiting| match waiting {

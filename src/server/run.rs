@@ -19,6 +19,9 @@ const EVENTS_MAX: usize = 16_384;
 /// The loop wakes at least so often: the clock wants to be read, and the wall clock may be set.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How soon observers who had no room are looked at again.
+const OBSERVERS: Duration = Duration::from_millis(20);
+
 /// How long the last words to the peers may take when the scheduler stops.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -75,6 +78,7 @@ impl Loop {
             let now = self.clock.now();
             self.engine.settle(now);
             self.start_commit(&mut commits)?;
+            self.tell_observers();
             if let Commits::Inline(store, swept_ms) = &mut commits
                 && now.wall_ms.abs_diff(*swept_ms) >= SWEEP_MS
             {
@@ -110,7 +114,8 @@ impl Loop {
         let deadline = self.engine.next_deadline();
         let mono = deadline.mono_us.map(|at| Duration::from_micros(at.saturating_sub(now.mono_us)));
         let wall = deadline.wall_ms.map(|at| Duration::from_millis(at.saturating_sub(now.wall_ms)));
-        [mono, wall].into_iter().flatten().fold(TICK, Duration::min)
+        let tick = if self.engine.are_observers_behind() { OBSERVERS } else { TICK };
+        [mono, wall].into_iter().flatten().fold(tick, Duration::min)
     }
 
     /// Applies a batch, and what else has arrived, up to a turn's worth.
@@ -186,6 +191,14 @@ impl Loop {
         let now = self.clock.now();
         let Self { engine, directory, .. } = self;
         directory.deliver(|out| engine.deliver(turn, now, out));
+    }
+
+    /// Tells observers what they had no room for before.
+    fn tell_observers(&mut self) {
+        let Self { engine, directory, .. } = self;
+        if engine.are_observers_behind() {
+            directory.deliver(|out| engine.tell_observers(out));
+        }
     }
 
     /// Finishes the turn, tells the workers, and closes the store.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rand::RngExt;
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -13,7 +14,7 @@ use tokio_util::codec::Decoder;
 
 use crate::core::{Event, Peer};
 use crate::frame::{Frame, Word, Words, number};
-use crate::message::{Code, Grants, Hello, Refusal, Role};
+use crate::message::{Code, Grants, Hello, Refusal, Request, Role};
 use crate::protocol::{
     Codec, Limits, Parsed, Violation, greet, parse_request, put_ping, put_refusal,
 };
@@ -58,6 +59,10 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Bytes of a usual frame, to judge how many there are in what was read.
 const FRAME: usize = 64;
+
+/// What the system keeps for an observer, in bytes: a socket that holds megabytes takes nothing more
+/// until a third of them is read.
+const OBSERVER_BUFFER: usize = 128 << 10;
 
 /// Room for one read: small for those who say little, up to 256 KiB for those who say much.
 const READ: (usize, usize) = (8 << 10, 256 << 10);
@@ -365,9 +370,15 @@ impl Session {
         let refused = |refusal| Some(Event::Refused { peer, refusal });
         let who = self.who?;
         match parse_request(frame) {
-            Parsed::Request(crate::message::Request::Pong) | Parsed::Ignore => None,
+            Parsed::Request(Request::Pong) | Parsed::Ignore => None,
             Parsed::Request(request) => match permit(who.role, who.grants, &request) {
-                Ok(()) => Some(Event::Request { peer, request }),
+                Ok(()) => {
+                    if let Request::Events(Some(_)) = request {
+                        // Without it, it takes longer to see that an observer is slow.
+                        let _ = SockRef::from(&*self.stream).set_send_buffer_size(OBSERVER_BUFFER);
+                    }
+                    Some(Event::Request { peer, request })
+                }
                 Err(_) if frame.verb() == "PROGRESS" => None,
                 Err(refusal) => refused(refusal),
             },
@@ -416,7 +427,7 @@ impl Session {
 impl Session {
     /// Says that nothing more comes, and lets the peer hear it.
     async fn part(&mut self) {
-        let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
+        let _ = SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
         let until = now() + PART_WITHIN;
         loop {
             self.buffer.clear();

@@ -117,7 +117,7 @@ pub fn permit(role: Role, grants: Grants, request: &Request) -> Result<(), Refus
         | Request::Slots(_) => (role == Role::Worker, "only a worker may do that"),
         Request::Bye | Request::Pong => (true, ""),
         Request::Submit(_) => (grants.submit, "the token does not grant submit"),
-        Request::Get(_) | Request::Watch(_) => {
+        Request::Get(_) | Request::Watch(_) | Request::Explain(_) => {
             (grants.submit || grants.observe, "the token grants neither submit nor observe")
         }
         Request::Cancel(_) => {
@@ -131,6 +131,7 @@ pub fn permit(role: Role, grants: Grants, request: &Request) -> Result<(), Refus
         | Request::Workers
         | Request::Tasks(_)
         | Request::Stats
+        | Request::Events(_)
         | Request::Queue { .. } => {
             (grants.observe || grants.operate, "the token grants neither observe nor operate")
         }

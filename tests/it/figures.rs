@@ -22,11 +22,17 @@ struct Told {
 /// Reads EVENT frames until the tasks have had so many ends.
 fn listen(events: &mut ::redis::PubSub<'_>, ends: usize) -> BTreeMap<String, Told> {
     let mut told: BTreeMap<String, Told> = BTreeMap::new();
-    let mut seen = 0;
+    let (mut seen, mut last) = (0, None);
     while seen < ends {
         let message = events.get_message().expect("an event in time");
         let text: String = message.get_payload().expect("text");
         for frame in text.lines() {
+            if let Some(event) = frame.strip_prefix("EVENT ") {
+                let number = event.split(' ').next().and_then(|seq| seq.parse::<u64>().ok());
+                let number = number.expect("a number");
+                assert!(last.is_none_or(|last| number == last + 1), "{number} after {last:?}");
+                last = Some(number);
+            }
             seen += usize::from(note(frame, &mut told));
         }
     }
@@ -35,7 +41,10 @@ fn listen(events: &mut ::redis::PubSub<'_>, ends: usize) -> BTreeMap<String, Tol
 
 /// Notes one event; true for the end of a lease.
 fn note(frame: &str, told: &mut BTreeMap<String, Told>) -> bool {
-    let what = frame.split(' ').nth(1).expect("what happened");
+    if !frame.starts_with("EVENT ") {
+        return false;
+    }
+    let what = frame.split(' ').nth(2).expect("what happened");
     let option = |name: &str| {
         let words = frame.split(' ').filter_map(|word| word.split_once('='));
         words.into_iter().find(|(its, _)| *its == name).map(|(_, value)| value)

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use ganger::frame::{Frame, HEADER_MAX};
-use ganger::message::{Code, Order, Plan, Route, Severity, schedule};
+use ganger::message::observe::{HAPPENINGS, STATS_MS};
+use ganger::message::{Code, Order, Plan, Route, Severity, Why, schedule};
 use ganger::protocol::hello::{HEARTBEAT_MS, LIST_MAX, PRICE_MAX};
 use ganger::protocol::{Answer, Parsed, codec, greet, parse, parse_request, read_frame, submit};
 
@@ -45,6 +46,27 @@ fn the_codes_of_the_page_are_those_of_the_code() {
 }
 
 #[test]
+fn the_reasons_of_the_page_are_those_of_the_code() {
+    let words: BTreeSet<&str> = Why::ALL.into_iter().map(Why::word).collect();
+    assert_eq!(words.len(), Why::ALL.len());
+    let cells = first_cells(section("### EXPLAIN"));
+    assert_eq!(cells.iter().copied().collect::<BTreeSet<_>>(), words);
+    assert_eq!(cells.len(), words.len());
+}
+
+#[test]
+fn the_events_of_the_page_are_those_of_the_code() {
+    let cells = first_cells(section("### EVENTS"));
+    let options = ["what", "from", "stats"];
+    let words: Vec<&str> = cells.into_iter().filter(|cell| !options.contains(cell)).collect();
+    assert_eq!(words, HAPPENINGS);
+    for word in HAPPENINGS {
+        let frame = Frame::read(format!("EVENTS what={word}\n").into()).unwrap();
+        assert!(matches!(parse_request(&frame), Parsed::Request(_)), "{word}");
+    }
+}
+
+#[test]
 fn the_numbers_of_the_page_are_those_of_the_code() {
     let numbers = [
         HEADER_MAX as u64,
@@ -58,6 +80,8 @@ fn the_numbers_of_the_page_are_those_of_the_code() {
         submit::at_max_ms(),
         HEARTBEAT_MS.0,
         HEARTBEAT_MS.1,
+        STATS_MS.0,
+        STATS_MS.1,
         LIST_MAX as u64,
         PRICE_MAX,
         schedule::EVERY_MIN_MS,
@@ -193,14 +217,14 @@ fn every_verb_has_a_conversation() {
     };
     let sent = verbs(Direction::Sent);
     for verb in [
-        "HELLO", "SUBMIT", "GET", "WATCH", "CANCEL", "RETRY", "DONE", "FAIL", "RELEASE",
+        "HELLO", "SUBMIT", "GET", "WATCH", "EXPLAIN", "CANCEL", "RETRY", "DONE", "FAIL", "RELEASE",
         "PROGRESS", "SLOTS", "BYE", "QUEUES", "WORKERS", "TASKS", "STATS", "QUEUE", "DRAIN",
-        "CRON",
+        "CRON", "EVENTS",
     ] {
         assert!(sent.contains(verb), "{verb} is in no transcript");
     }
     let received = verbs(Direction::Received);
-    for verb in ["OK", "ERR", "TASK", "CANCEL", "RESULT", "DRAIN"] {
+    for verb in ["OK", "ERR", "TASK", "CANCEL", "RESULT", "DRAIN", "EVENT", "GAP", "STATS"] {
         assert!(received.contains(verb), "{verb} is in no transcript");
     }
 }

@@ -430,14 +430,18 @@ fn p30_tokens_grant_what_they_say() {
     let mut submitter = hello("client", "submitter");
     submitter.expect("OK 1 ");
     let id = submitter.submit("SUBMIT x\n");
-    submitter.send("STATS\n");
+    submitter.send(format!("STATS\nEVENTS\nEXPLAIN {id}\n"));
     submitter.expect("ERR forbidden");
+    submitter.expect("ERR forbidden");
+    submitter.expect("OK #");
     let mut onlooker = hello("operator", "onlooker");
     onlooker.expect("OK 1 ");
-    onlooker.send(format!("SUBMIT x\nCANCEL {id}\nGET {id}\n"));
+    onlooker.send(format!("SUBMIT x\nCANCEL {id}\nGET {id}\nEXPLAIN {id}\nEVENTS\n"));
     onlooker.expect("ERR forbidden");
     onlooker.expect("ERR forbidden");
     onlooker.expect(&format!("OK {id} state=ready"));
+    onlooker.expect("OK #");
+    onlooker.expect("OK next=");
     for action in ["ADD a x every=1000", "REMOVE a", "PAUSE a", "RESUME a", "LIST"] {
         submitter.send(format!("CRON {action}\n"));
         submitter.expect("ERR forbidden");
@@ -488,6 +492,56 @@ fn p33_a_client_that_pipelines_without_reading_is_not_read_and_others_are_served
 }
 
 #[test]
+fn an_observer_that_is_slow_is_told_of_gaps_and_nobody_waits_for_it() {
+    const BATCHES: u64 = 40;
+    let server = Server::start();
+    let mut observer = Peer::connect(server.addr());
+    SockRef::from(observer.stream()).set_recv_buffer_size(128 << 10).expect("an option");
+    observer.send("HELLO 1 operator\nEVENTS what=submitted\n");
+    observer.expect("OK 1 ");
+    let (line, _) = observer.expect("OK next=");
+    let first: u64 = line["OK next=".len()..].parse().expect("a number");
+    // Long names, so that far more is to be told than any buffer between the two holds.
+    let submit = format!("SUBMIT {} queue={}\n", "k".repeat(128), "q".repeat(128)).repeat(1000);
+    let mut client = Peer::client(server.addr());
+    let (mut next, mut gaps) = (first, 0);
+    let mut read = |observer: &mut Peer| {
+        let (line, _) = observer.frame();
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |place: usize| words[place].parse::<u64>().expect("a number");
+        assert_eq!(number(1), next, "no number is left out: {line}");
+        next = match words[0] {
+            "EVENT" => next + 1,
+            "GAP" => {
+                gaps += 1;
+                number(2) + 1
+            }
+            _ => panic!("{line}"),
+        };
+        (next, gaps)
+    };
+    for _ in 0..BATCHES {
+        client.send(&submit);
+        (0..1000).for_each(|_| drop(client.expect("OK ")));
+        // Slowly, but not so slowly that it would be given up.
+        for _ in 0..20 {
+            read(&mut observer);
+        }
+    }
+    let end = first + 1000 * BATCHES;
+    loop {
+        let (next, gaps) = read(&mut observer);
+        if next == end {
+            assert!(gaps > 0, "it was told everything");
+            break;
+        }
+    }
+    observer.send("EVENTS off\n");
+    observer.expect(&format!("OK next={end}"));
+    assert_serves(server.addr(), 1000 * BATCHES);
+}
+
+#[test]
 fn p33_a_client_that_reads_may_ask_for_any_number_of_large_results() {
     let server = Server::start();
     let mut client = Peer::client(server.addr());
@@ -501,6 +555,27 @@ fn p33_a_client_that_reads_may_ask_for_any_number_of_large_results() {
     for _ in 0..150 {
         assert_eq!(client.expect("OK ").1.len(), result.len());
     }
+}
+
+#[test]
+fn observers_are_bounded_and_a_place_is_given_back() {
+    let server = Server::start();
+    let observe = || {
+        let mut peer = Peer::client(server.addr());
+        peer.send("EVENTS\n");
+        peer
+    };
+    let mut observers: Vec<Peer> = (0..64).map(|_| observe()).collect();
+    observers.iter_mut().for_each(|peer| drop(peer.expect("OK next=")));
+    let mut late = observe();
+    late.expect("ERR busy retry=10000");
+    observers[0].send("EVENTS what=done\n");
+    observers[0].expect("OK next=");
+    observers[0].send("EVENTS off\n");
+    observers[0].expect("OK next=");
+    late.send("EVENTS\n");
+    late.expect("OK next=");
+    assert_serves(server.addr(), 0);
 }
 
 #[test]

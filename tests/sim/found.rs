@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use ganger::core::{Core, Effects, Event, Now, Peer, Settings, What};
 use ganger::frame::Frame;
+use ganger::message::Reply;
 use ganger::protocol::{Parsed, Terms, greet, parse_request, render};
 use ganger::task::SessionId;
 
@@ -53,6 +54,9 @@ impl Stage {
             let mut out = BytesMut::new();
             match &send.what {
                 What::Reply(reply) => render(reply, &effects.batch.text, &terms, &mut out),
+                What::Observe { next, .. } => {
+                    render(&Reply::Observing(*next), &[], &terms, &mut out);
+                }
                 What::Lookup { id, ask } => {
                     out.extend_from_slice(format!("{id} {ask:?}").as_bytes())
                 }

@@ -6,6 +6,7 @@
 
 mod framing;
 mod greeting;
+mod observing;
 mod properties;
 mod requests;
 

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{read_all, read_pieces};
+use super::{observing, read_all, read_pieces};
 use crate::frame::{Frame, Word, Writer, decode, put_number};
 use crate::message::{
     Code, Fail, Hello, Refusal, Reply, Request, Retry, Role, Start, TaskFilter, TaskInfo,
@@ -141,6 +141,9 @@ fn request() -> impl Strategy<Value = Request> {
             Request::Submit(Box::new(parse_submit(&wanted.frame()).unwrap()))
         }),
         id().prop_map(Request::Get),
+        id().prop_map(Request::Explain),
+        Just(Request::Events(None)),
+        observing::filter().prop_map(|filter| Request::Events(Some(Box::new(filter)))),
         id().prop_map(Request::Watch),
         id().prop_map(Request::Cancel),
         id().prop_map(Request::Retry),

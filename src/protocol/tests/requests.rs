@@ -16,7 +16,7 @@ fn p04_unit_a_second_hello_closes() {
 
 #[test]
 fn p15_p16_unit_unknown_verbs_are_answered_in_any_case_of_letters() {
-    for text in ["FROBNICATE\n", "submit resize\n", "Done x #1\nx\n", "EXPLAIN x\n", "\u{e9}\n"] {
+    for text in ["FROBNICATE\n", "submit resize\n", "Done x #1\nx\n", "FORETELL x\n", "\u{e9}\n"] {
         assert_eq!(code(text), Code::UnknownVerb, "{text:?}");
     }
     assert_eq!(Code::UnknownVerb.severity(), Severity::Answer);
@@ -43,6 +43,10 @@ fn p17_unit_what_is_missing_too_much_or_out_of_order() {
         ("RELEASE 06fq2v8k3n1zg 1 #0\n\n", Code::UnknownOption),
         ("GET\n", Code::Missing),
         ("GET 06fq2v8k3n1zg #1\nx\n", Code::UnknownOption),
+        ("EXPLAIN\n", Code::Missing),
+        ("EXPLAIN 06fq2v8k3n1zg 1\n", Code::UnknownOption),
+        ("EXPLAIN 06fq2v8k3n1zg why=yes\n", Code::UnknownOption),
+        ("EXPLAIN 06fq2v8k3n1zg #1\nx\n", Code::UnknownOption),
         ("CANCEL 06fq2v8k3n1zg 1\n", Code::UnknownOption),
         ("SLOTS\n", Code::Missing),
         ("BYE now\n", Code::UnknownOption),
@@ -51,6 +55,22 @@ fn p17_unit_what_is_missing_too_much_or_out_of_order() {
         ("QUEUE\n", Code::Missing),
         ("QUEUE photos colour=blue\n", Code::UnknownOption),
         ("DRAIN reason=drain\n", Code::Missing),
+        ("EVENTS all\n", Code::UnknownOption),
+        ("EVENTS off now\n", Code::UnknownOption),
+        ("EVENTS off queue=q\n", Code::UnknownOption),
+        ("EVENTS off #1\nx\n", Code::UnknownOption),
+        ("EVENTS queue=q off\n", Code::UnknownOption),
+        ("EVENTS queue=q queue=p\n", Code::UnknownOption),
+        ("EVENTS state=dead\n", Code::UnknownOption),
+        ("EVENTS what=\n", Code::BadValue),
+        ("EVENTS what=done,\n", Code::BadValue),
+        ("EVENTS what=done,done\n", Code::BadValue),
+        ("EVENTS what=exploded\n", Code::BadValue),
+        ("EVENTS from=-1\n", Code::BadValue),
+        ("EVENTS from=18446744073709551616\n", Code::BadValue),
+        ("EVENTS stats=999\n", Code::BadValue),
+        ("EVENTS stats=60001\n", Code::BadValue),
+        ("EVENTS queue=a%20b\n", Code::BadValue),
     ];
     for (text, expected) in rows {
         assert_eq!(code(text), expected, "{text:?}");
@@ -163,7 +183,7 @@ fn p30_unit_notices_without_meaning_are_passed_over() {
 
 #[test]
 fn p31_unit_verbs_of_the_scheduler_close() {
-    for verb in ["OK", "ERR", "TASK", "RESULT", "PING", "EVENT"] {
+    for verb in ["OK", "ERR", "TASK", "RESULT", "PING", "EVENT", "GAP"] {
         for rest in ["", " 06fq2v8k3n1zg 1 resize", " x=1 x=1", " #1\nx"] {
             assert_eq!(code(&format!("{verb}{rest}\n")), Code::Unexpected, "{verb}{rest}");
         }

@@ -175,6 +175,82 @@ fn options_of_tasks_reach_the_scheduler() {
 }
 
 #[test]
+fn it_is_told_why_a_task_waits_and_runs_and_has_ended() {
+    let serve = Serve::start();
+    let waits = serve.say(["submit", "k", "x", "--queue", "photos"]).out;
+    let waits = id(&waits);
+    let (mut other, _) = Peer::worker(serve.addr, "name=other kinds=l");
+    let said = serve.say(["explain", waits]).with(0).out;
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], format!("{waits} is ready, kind k, queue photos:"));
+    assert_eq!(lines[1], "  no worker that is connected is able: other does not do k");
+    assert_eq!(lines[2], "  it is the next of its kind in the order fcfs");
+    let json = serve.say(["explain", waits, "--json"]).with(0).json();
+    assert_eq!(json["reasons"][0]["near_misses"][0]["lacks"], serde_json::json!(["kind"]));
+
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k");
+    worker.expect(&format!("TASK {waits} 1 k"));
+    let runs = serve.say(["explain", waits]).with(0).out;
+    assert!(runs.contains("raw has run attempt 1 for "), "{runs}");
+    worker.send(format!("DONE {waits} 1 #2\nok\n"));
+    worker.expect("OK ");
+    let both = serve.say(["submit", "l", "--queue", "photos"]).out;
+    other.expect("TASK ");
+    let both = serve.say(["explain", waits, id(&both)]).with(0).out;
+    assert!(
+        both.starts_with(&format!("{waits} is done:\n  raw ended it with a result: ")),
+        "{both}"
+    );
+    assert!(both.contains(" is leased, kind l, queue photos:\n  other has run"), "{both}");
+
+    serve.say(["explain", "7zzzzzzzzzzzz"]).with(4).tells("7zzzzzzzzzzzz: ");
+    serve.say(["explain", "zzz"]).with(2);
+    serve.say(["explain"]).with(2);
+}
+
+#[test]
+fn events_are_printed_as_they_happen() {
+    let serve = Serve::start();
+    // From the first on: what happened before is told to be missed, and the rest is not missed.
+    let mut lines = Running::start(&mut serve.ganger(["events", "--from", "0"]));
+    assert!(lines.line().starts_with("0 to "));
+    let done = ["events", "--from", "0", "--what", "done,failed", "--stats", "1s", "--json"];
+    let mut json = Running::start(&mut serve.ganger(done));
+    assert!(json.line().starts_with("{\"gap\":"));
+    let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k");
+    let task = serve.say(["submit", "k", "--queue", "photos"]).out;
+    let task = id(&task);
+    worker.expect("TASK ");
+    worker.send(format!("PROGRESS {task} 1 50 #4\nhalf\nDONE {task} 1\n"));
+    for (what, end) in [
+        ("submitted", " 0 queue=photos kind=k"),
+        ("leased", "kind=k worker=raw wait-us=0"),
+        ("progress", " 1 queue=photos kind=k worker=raw percent=50 half"),
+        ("done", ""),
+    ] {
+        let line = lines.line();
+        let words: Vec<_> = line.split(' ').collect();
+        assert_eq!((words[2], words[3]), (what, task), "{line}");
+        assert!(line.ends_with(end), "{line}");
+    }
+    let mut told = serde_json::Value::Null;
+    let (mut figures, mut event) = (false, false);
+    while !figures || !event {
+        told = serde_json::from_str(&json.line()).unwrap();
+        figures |= told["stats"]["submitted"].is_u64();
+        event |= told["what"] == "done" && told["us"].is_u64() && told["id"] == task;
+    }
+    assert!(told.is_object());
+    lines.signal("INT");
+    lines.end().with(130);
+    json.signal("TERM");
+    json.end().with(0);
+    serve.say(["events", "--what", "exploded"]).with(2);
+    serve.say(["events", "--stats", "10ms"]).with(2).tells("not between 1s and 60s");
+    serve.say(["events", "--queue", "a b"]).with(4).tells("bad-value");
+}
+
+#[test]
 fn refusals_are_exit_code_4() {
     let serve = Serve::start();
     serve.say(["submit", "no name"]).with(4).tells("error: bad-value: ");

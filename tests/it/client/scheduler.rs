@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ganger::client::{
-    Client, Code, Failure, NotDone, Outcome, State, Stopped, Stopper, Submission, Task, TaskFilter,
-    TaskId, Worker, WorkerBuilder,
+    Client, Code, EventFilter, Failure, NotDone, Observed, Outcome, State, Stopped, Stopper,
+    Submission, Task, TaskFilter, TaskId, Worker, WorkerBuilder,
 };
 use ganger::server::Config;
 use serde_json::{Value, json};
@@ -66,6 +66,9 @@ async fn ten_thousand_calls_at_once_share_a_connection() {
     assert_eq!(ids.len(), 10_000);
     let stats = client.stats().await.unwrap();
     assert_eq!((&stats["submitted"], &stats["connections"]), (&json!(10_000), &json!(2)));
+    let ended = client.explain(*ids.iter().next().unwrap()).await.unwrap();
+    assert_eq!((&ended["state"], &ended["worker"]), (&json!("done"), &json!("echo")));
+    assert_eq!(ended["reasons"][0]["code"], "ended");
 }
 
 #[tokio::test]
@@ -118,6 +121,41 @@ async fn a_watch_and_a_run_outlast_a_restart_of_the_scheduler() {
     stopper.stop(Duration::from_secs(10));
     assert_eq!(in_time(working).await.unwrap(), Stopped::Asked);
     server.stop();
+}
+
+#[tokio::test]
+async fn events_go_on_after_a_restart_of_the_scheduler() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = durable(directory.path(), None);
+    let addr = server.addr();
+    let client = Client::connect(addr).await.unwrap();
+    let filter = EventFilter { what: vec!["submitted".into()], ..EventFilter::default() };
+    let mut events = client.events(&filter).await.unwrap();
+    let first = client.submit(Submission::new("k", "x").queue("photos")).await.unwrap().id;
+    let Observed::Event(event) = in_time(events.next()).await.unwrap() else { panic!("no event") };
+    assert_eq!((event.id, event.attempt, &*event.what), (first, 0, "submitted"));
+    assert_eq!(event.option("queue").as_deref(), Some("photos"));
+    let next = events.next_seq();
+    assert_eq!(next, event.seq + 1);
+
+    drop(server);
+    let server = durable(directory.path(), Some(addr));
+    let Observed::Gap(from, to) = in_time(events.next()).await.unwrap() else { panic!("no gap") };
+    assert!(from == next && to >= from, "{from} to {to}");
+    let second = client.submit(Submission::new("k", "x").unique("u")).await.unwrap().id;
+    let Observed::Event(event) = in_time(events.next()).await.unwrap() else { panic!("no event") };
+    assert_eq!((event.seq, event.id), (to + 1, second));
+
+    let filter = EventFilter { from: Some(event.seq), ..EventFilter::default() };
+    let mut again = client.events(&filter).await.unwrap();
+    assert_eq!(in_time(again.next()).await.unwrap(), Observed::Event(event));
+    let filter = EventFilter { what: vec!["exploded".into()], ..EventFilter::default() };
+    assert_eq!(client.events(&filter).await.unwrap_err().code(), Some(Code::BadValue));
+    let filter = EventFilter { stats_ms: Some(1000), ..EventFilter::default() };
+    let mut figures = client.events(&filter).await.unwrap();
+    let Observed::Stats(stats) = in_time(figures.next()).await.unwrap() else { panic!("none") };
+    assert_eq!(stats["submitted"], 1);
+    drop(server);
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ pub(super) const START_MS: u64 = 1_790_000_000_000;
 /// Times from an hour before the start to 20 years after it are spelled as the milliseconds between.
 const TIMES_MS: std::ops::Range<u64> = START_MS - 3_600_000..START_MS + 631_000_000_000;
 
+/// Numbers of events are spelled as their distance from the first start's.
+const SEQS: std::ops::Range<u64> = START_MS * 1000..START_MS * 1000 + 1_000_000_000;
+
 /// A payload of so many `x` is spelled as an ellipsis.
 const FILLED: usize = 32;
 
@@ -53,6 +56,10 @@ impl Spelling {
     /// A word of input in full: `t1`, `session=s1`, `at=@5000`.
     pub(super) fn full_word(&self, word: &str) -> Result<String, String> {
         if let Some((name, value)) = word.split_once('=') {
+            if let ("from", Some(seq)) = (name, value.strip_prefix('e')) {
+                let seq: u64 = seq.parse().map_err(|_| format!("no event: {word}"))?;
+                return Ok(format!("from={}", SEQS.start + seq));
+            }
             return Ok(match (name, value.strip_prefix('@'), value.strip_prefix('s')) {
                 (_, Some(ms), _) => {
                     let ms: u64 = ms.parse().map_err(|_| format!("no time: {word}"))?;
@@ -155,7 +162,7 @@ pub(super) fn frame_lines(frame: &Frame) -> Vec<String> {
     let header = frame.header();
     let header = header.split(" max-header=").next().unwrap_or(header);
     let Some(payload) = frame.payload() else { return vec![header.to_owned()] };
-    if header == "OK"
+    if ["OK", "STATS"].contains(&header)
         && let Ok(value) = serde_json::from_slice::<Value>(&payload)
     {
         return json_lines(header, &value);
@@ -198,6 +205,7 @@ fn short_times(line: &str) -> String {
         out.push_str(before);
         match digits.parse::<u64>() {
             Ok(ms) if TIMES_MS.contains(&ms) => out.push_str(&time(ms)),
+            Ok(seq) if SEQS.contains(&seq) => out.push_str(&format!("e{}", seq - SEQS.start)),
             _ => out.push_str(digits),
         }
         rest = after;

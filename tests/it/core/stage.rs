@@ -56,6 +56,8 @@ struct Caller {
     label: String,
     peer: Peer,
     is_open: bool,
+    /// Its socket takes nothing more.
+    is_deaf: bool,
 }
 
 /// How far a turn gets.
@@ -131,6 +133,13 @@ impl Stage {
                 let peer = self.caller(label)?.peer;
                 self.happen(Event::HalfClosed { peer });
             }
+            [label, "stops-reading"] => self.caller(label)?.is_deaf = true,
+            [label, "reads"] => {
+                self.caller(label)?.is_deaf = false;
+                let mut mail = self.mail();
+                self.engine().tell_observers(&mut mail);
+                self.hand_out(mail);
+            }
             ["pressure", on] => self.happen(Event::Pressure(*on == "on")),
             ["stop"] => self.happen(Event::Stop),
             ["crash"] => self.crash(),
@@ -159,6 +168,7 @@ impl Stage {
             "crons_max" => settings.crons_max = usize::try_from(number).unwrap_or(usize::MAX),
             "classes_max" => settings.classes_max = usize::try_from(number).unwrap_or(usize::MAX),
             "events" => settings.events = number > 0,
+            "events_kept" => settings.events_kept = usize::try_from(number).unwrap_or(usize::MAX),
             "shard" => settings.shard = u8::try_from(number).map_err(|_| "a shard is a byte")?,
             _ => return Err(format!("no setting {name}")),
         }
@@ -254,7 +264,7 @@ impl Stage {
         let index = (0..).find(|index| !taken(*index)).expect("an index is free");
         let peer = Peer { index, serial: self.serial };
         self.callers.retain(|caller| caller.is_open || caller.label != label);
-        self.callers.push(Caller { label: label.to_owned(), peer, is_open: true });
+        self.callers.push(Caller { label: label.to_owned(), peer, is_open: true, is_deaf: false });
         peer
     }
 
@@ -333,9 +343,19 @@ impl Stage {
     }
 
     fn deliver(&mut self, turn: Turn) {
-        let (now, mut mail) = (self.now(), Mail::default());
+        let (now, mut mail) = (self.now(), self.mail());
         self.engine().deliver(turn, now, &mut mail);
-        for (peer, bytes) in mail.0 {
+        self.hand_out(mail);
+    }
+
+    fn mail(&self) -> Mail {
+        let deaf = self.callers.iter().filter(|caller| caller.is_deaf);
+        Mail { sent: Vec::new(), deaf: deaf.map(|caller| caller.peer).collect() }
+    }
+
+    fn hand_out(&mut self, mail: Mail) {
+        let now = self.now();
+        for (peer, bytes) in mail.sent {
             let caller = self.callers.iter_mut().find(|caller| caller.peer == peer);
             let Some(caller) = caller else { continue };
             let label = caller.label.clone();
@@ -458,16 +478,23 @@ fn micros(text: &str) -> Result<u64, String> {
 }
 
 /// What leaves, in order; `None` ends a connection.
-#[derive(Default)]
-struct Mail(Vec<(Peer, Option<BytesMut>)>);
+struct Mail {
+    sent: Vec<(Peer, Option<BytesMut>)>,
+    /// Whoever reads nothing.
+    deaf: Vec<Peer>,
+}
 
 impl Outboxes for Mail {
     fn buffer(&mut self, peer: Peer) -> Option<&mut BytesMut> {
-        self.0.push((peer, Some(BytesMut::new())));
-        self.0.last_mut().and_then(|(_, bytes)| bytes.as_mut())
+        self.sent.push((peer, Some(BytesMut::new())));
+        self.sent.last_mut().and_then(|(_, bytes)| bytes.as_mut())
     }
 
     fn close(&mut self, peer: Peer) {
-        self.0.push((peer, None));
+        self.sent.push((peer, None));
+    }
+
+    fn backlog(&mut self, peer: Peer) -> usize {
+        if self.deaf.contains(&peer) { usize::MAX } else { 0 }
     }
 }

@@ -39,6 +39,14 @@ impl Auditor {
                 let conn = self.conn(peer);
                 conn.drained |= reason != "restart";
             }
+            Answer::Event(event) => self.on_event_push(net, peer, &event),
+            Answer::Gap(from, to) => {
+                net.mark("a gap in the events");
+                let told = &mut self.conn(peer).heard;
+                require!("R", from <= to && *told < from, "GAP {from} {to} after event {told}");
+                *told = to;
+            }
+            Answer::Stats(_) => net.mark("figures at an interval"),
             Answer::Ping | Answer::Unknown => {}
         }
     }
@@ -70,6 +78,7 @@ impl Auditor {
                 require!("R", id == Some(*wanted), "GET {wanted} is answered with {id:?}");
                 self.on_told(*wanted, *from, accepted);
             }
+            Asked::Explain { id: wanted, from } => self.on_explained(*wanted, *from, accepted),
             Asked::Watch { id: wanted, .. } => {
                 require!("R", id == Some(*wanted), "WATCH {wanted} is answered with {id:?}");
                 self.conn(peer).watching.insert(*wanted);
@@ -189,6 +198,45 @@ impl Auditor {
         }
     }
 
+    /// Events come in order, and tell nothing that is not durable.
+    fn on_event_push(
+        &mut self,
+        net: &mut Net,
+        peer: Peer,
+        event: &ganger::protocol::answer::Event,
+    ) {
+        net.mark("an event is told");
+        let conn = self.conn(peer);
+        let told = std::mem::replace(&mut conn.heard, event.seq);
+        require!("R", told < event.seq, "event {} after {told}: {event:?}", event.seq);
+        let id = event.id;
+        require!(
+            "I02",
+            self.tasks.contains_key(&id),
+            "an event of a task that is not durable: {id}"
+        );
+        let state = match &*event.what {
+            "leased" => State::Leased,
+            what => State::parse(what).unwrap_or(State::Ready),
+        };
+        if state != State::Ready {
+            require!("I02", self.stood(id, 0, |its| its == state), "{event:?} is not durable");
+        }
+    }
+
+    /// EXPLAIN tells a state in which the task stood, and at least one reason.
+    fn on_explained(&self, id: TaskId, from: usize, accepted: &Accepted) {
+        let json: serde_json::Value =
+            serde_json::from_slice(&accepted.payload().expect("a payload"))
+                .unwrap_or_else(|error| violated!("R", "EXPLAIN {id} is no JSON: {error}"));
+        let state = json["state"].as_str().and_then(State::parse);
+        let Some(state) = state else { violated!("R", "EXPLAIN {id} tells no state: {json}") };
+        let state = if state == State::Scheduled { State::Ready } else { state };
+        require!("I05", self.stood(id, from, |its| its == state), "EXPLAIN {id}: {json}");
+        let told = json["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty());
+        require!("R", told && json["id"] == *id.to_string(), "EXPLAIN {id} tells nothing: {json}");
+    }
+
     /// OK to DONE, FAIL or RELEASE: the lease has ended, and not by being lost.
     fn on_acknowledged(&self, net: &mut Net, id: TaskId, attempt: Attempt) {
         let Some(end) = self.tasks.get(&id).and_then(|task| task.ends.get(&attempt)) else {
@@ -217,6 +265,7 @@ impl Auditor {
             (Asked::Get { id, from } | Asked::Watch { id, from }, Code::Expired) => {
                 self.has_expired(net, *id, *from);
             }
+            (Asked::Explain { id, from }, Code::Expired) => self.has_expired(net, *id, *from),
             (Asked::Cancel { id, from } | Asked::Retry { id, from }, Code::Expired) => {
                 self.has_expired(net, *id, *from);
             }
@@ -248,7 +297,10 @@ impl Auditor {
                 require!("R", role != Role::Worker, "a worker is refused: {rejected:?}");
             }
             (asked, code) => match asked {
-                Asked::Get { id, .. } | Asked::Watch { id, .. } | Asked::Cancel { id, .. }
+                Asked::Get { id, .. }
+                | Asked::Explain { id, .. }
+                | Asked::Watch { id, .. }
+                | Asked::Cancel { id, .. }
                     if code == Code::UnknownTask && !self.tasks.contains_key(id) => {}
                 asked => violated!("R", "{asked:?} is refused with {rejected:?}"),
             },

@@ -57,6 +57,8 @@ pub(super) struct Conn {
     pub(super) session: Option<SessionId>,
     /// Requests that await their replies.
     pub(super) asked: VecDeque<Asked>,
+    /// The number of the last event that it was told.
+    pub(super) heard: u64,
     /// Tasks whose RESULT is owed.
     pub(super) watching: BTreeSet<TaskId>,
     /// Tasks whose RESULT may come.
@@ -83,6 +85,10 @@ pub(super) enum Asked {
         holder_from: BTreeMap<TaskId, usize>,
     },
     Get {
+        id: TaskId,
+        from: usize,
+    },
+    Explain {
         id: TaskId,
         from: usize,
     },
@@ -183,6 +189,7 @@ impl Auditor {
             fresh,
             session: None,
             asked: [Asked::Hello].into(),
+            heard: 0,
             watching: BTreeSet::new(),
             may_get: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -290,6 +297,7 @@ impl Auditor {
             }
             Request::Pong => None,
             Request::Get(id) => Some(Asked::Get { id: *id, from: self.steps(*id) }),
+            Request::Explain(id) => Some(Asked::Explain { id: *id, from: self.steps(*id) }),
             Request::Watch(id) => Some(Asked::Watch { id: *id, from: self.steps(*id) }),
             Request::Cancel(id) => {
                 self.cancels.insert(*id);
@@ -302,7 +310,7 @@ impl Auditor {
             Request::Queues | Request::Workers | Request::Tasks(_) | Request::Stats => {
                 Some(Asked::Json)
             }
-            Request::Purge(_) => Some(Asked::Json),
+            Request::Purge(_) | Request::Events(_) => Some(Asked::Json),
             Request::Cron(Cron::Add(_) | Cron::List { .. }) => Some(Asked::Json),
             Request::Cron(_) => Some(Asked::Look),
             Request::Queue { policies, .. } if !policies.is_empty() => Some(Asked::Json),

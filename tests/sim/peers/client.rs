@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use ganger::message::{Cron, Hello, Request, Role, Route, Start, TaskFilter};
+use ganger::message::{Cron, EventFilter, Hello, Request, Role, Route, Start, TaskFilter};
 use ganger::protocol::{Answer, Attempts, Submission, put_cron_add, put_hello, put_request};
 use ganger::route::Weight;
 use ganger::task::TaskId;
@@ -150,9 +150,12 @@ impl Client {
                 self.request(net, Asked::Task(id), &Request::Retry(id));
             }
             Some(id) if net.dice.per_mille(ask.question) => {
-                let request =
-                    if net.dice.per_mille(500) { Request::Get(id) } else { Request::Watch(id) };
-                self.request(net, Asked::Task(id), &request);
+                let (asked, request) = match net.dice.below(1000) {
+                    0..500 => (Asked::Task(id), Request::Get(id)),
+                    500..850 => (Asked::Task(id), Request::Watch(id)),
+                    _ => (Asked::Other, Request::Explain(id)),
+                };
+                self.request(net, asked, &request);
             }
             _ => self.submit(net, talk, false),
         }
@@ -195,6 +198,10 @@ impl Client {
         let queue = (*net.dice.pick(&QUEUES)).to_owned();
         let request = match net.dice.below(9) {
             0 => Request::Drain(name),
+            1 if net.now_us.is_multiple_of(2) => {
+                let stats_ms = net.now_us.is_multiple_of(4).then_some(1000);
+                Request::Events(Some(Box::new(EventFilter { stats_ms, ..EventFilter::default() })))
+            }
             1 => Request::Queues,
             2 => Request::Workers,
             3 => Request::Tasks(TaskFilter { limit: 100, ..TaskFilter::default() }),
@@ -374,6 +381,19 @@ fn policies(dice: &mut Dice) -> Vec<(String, String)> {
         let keyed = [Route::Hash, Route::Hash, Route::Hash, Route::Modulo];
         let route = *dice.pick(&[&keyed[..], &Route::ALL].concat());
         policies.push(("route".to_owned(), route.word().to_owned()));
+    }
+    let others = [
+        ("order", &["fcfs", "sjf", "priority", "deadline"][..]),
+        ("aging", &["0", "0.5"]),
+        ("weight", &["1", "3", "0.25"]),
+        ("limit", &["1", "3", "none", "none"]),
+        ("key-limit", &["1", "2", "none"]),
+        ("rate", &["300", "2000", "none"]),
+    ];
+    for (name, values) in others {
+        if dice.per_mille(150) {
+            policies.push((name.to_owned(), (*dice.pick(values)).to_owned()));
+        }
     }
     if policies.is_empty() || dice.per_mille(500) {
         let spill = *dice.pick(&["none", "0", "1", "200", "1000", "20000"]);

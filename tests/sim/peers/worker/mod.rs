@@ -294,7 +294,11 @@ impl Worker {
                     self.leave_if_done(net);
                 }
             }
-            Answer::Result(_) | Answer::Unknown => {}
+            Answer::Result(_)
+            | Answer::Event(_)
+            | Answer::Gap(..)
+            | Answer::Stats(_)
+            | Answer::Unknown => {}
         }
     }
 
