@@ -407,6 +407,11 @@ impl<'a, B: BufMut> Writer<'a, B> {
         self
     }
 
+    /// Ends a frame with what another one ended with: its last words and its payload, as spelled.
+    pub fn rest(self, spelled: &[u8]) {
+        self.out.put_slice(spelled);
+    }
+
     /// Ends a frame that has no payload.
     pub fn end(self) {
         self.out.put_u8(b'\n');

@@ -138,6 +138,19 @@ pub enum Write {
         /// The kind or the pair.
         name: Text,
     },
+    /// A periodic task: `active schedule=… since=… seen=…`, a line feed, and the SUBMIT frame of the
+    /// tasks that it fires. Written with each of them.
+    Cron {
+        /// The entry.
+        name: Text,
+        /// The line and the frame.
+        line: Text,
+    },
+    /// A periodic task is forgotten.
+    CronGone {
+        /// The entry.
+        name: Text,
+    },
 }
 
 impl Batch {
@@ -216,6 +229,13 @@ pub enum Record<'a> {
     },
     /// Figures.
     Stats {
+        /// As written.
+        name: &'a [u8],
+        /// As written.
+        line: &'a [u8],
+    },
+    /// A periodic task.
+    Cron {
         /// As written.
         name: &'a [u8],
         /// As written.

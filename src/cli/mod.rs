@@ -12,6 +12,7 @@ mod clear;
 mod command;
 mod completions;
 mod config;
+mod cron;
 mod drain;
 mod events;
 mod exit;
@@ -109,6 +110,8 @@ enum Command {
     Resume(clear::Pause),
     /// Clear a queue of dead, cancelled or waiting tasks
     Purge(clear::Purge),
+    /// Add, list, remove, pause and resume periodic tasks
+    Cron(cron::Cron),
     /// Print what happens to tasks, as it happens
     Events(events::Events),
     /// Let a worker finish what it has and leave
@@ -165,6 +168,7 @@ fn dispatch(
         Command::Pause(pause) => pause.run(true, output),
         Command::Resume(pause) => pause.run(false, output),
         Command::Purge(purge) => purge.run(output),
+        Command::Cron(cron) => cron.run(output),
         Command::Events(events) => events.run(output),
         Command::Drain(drain) => drain.run(output),
         Command::Simulate(simulate) => simulate.run(output),

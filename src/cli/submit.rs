@@ -39,13 +39,16 @@ pub(super) struct Submit {
     options: Options,
 
     #[command(flatten)]
+    once: Once,
+
+    #[command(flatten)]
     peer: PeerSettings,
 }
 
 /// How a task is to be treated.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of the task")]
-struct Options {
+pub(super) struct Options {
     /// Queue it waits in [default: default]
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
@@ -53,14 +56,6 @@ struct Options {
     /// What it belongs to: queues can route by it
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
-
-    /// Tasks that must be done before
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
-    after: Vec<TaskId>,
-
-    /// If one of --after is dead or cancelled: wait for its retry, cancel, or run [default: wait]
-    #[arg(long, value_name = "WHAT", value_parser = after_failure, requires = "after")]
-    after_failure: Option<AfterFailure>,
 
     /// Run those of its key one after another
     #[arg(long, requires = "key", conflicts_with = "priority")]
@@ -73,15 +68,6 @@ struct Options {
     /// What it takes up of its worker while it runs: cpu:4,mem:8000
     #[arg(long, value_name = "AMOUNTS", value_delimiter = ',', value_parser = values::amount)]
     res: Vec<(String, u64)>,
-
-    /// Start no sooner than so long after submission
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    #[arg(conflicts_with = "at")]
-    delay: Option<Duration>,
-
-    /// Start no sooner than at a time: 2031-05-09T08:30:00Z, or Unix seconds
-    #[arg(long, value_name = "TIME", value_parser = values::time)]
-    at: Option<u64>,
 
     /// Cancel it so long after submission unless it was begun
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
@@ -102,14 +88,6 @@ struct Options {
     /// Pause after the first failure; it doubles with each [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     backoff: Option<Duration>,
-
-    /// At most one unended task of the queue bears this text
-    #[arg(long, value_name = "TEXT")]
-    unique: Option<String>,
-
-    /// Hold --unique so long after the end [default: 0]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "unique")]
-    unique_for: Option<Duration>,
 
     /// Keep the result so long [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
@@ -136,6 +114,36 @@ struct Options {
     trace: Option<String>,
 }
 
+/// What only a task that is handed in once can have.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of the task")]
+struct Once {
+    /// Tasks that must be done before
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    after: Vec<TaskId>,
+
+    /// If one of --after is dead or cancelled: wait for its retry, cancel, or run [default: wait]
+    #[arg(long, value_name = "WHAT", value_parser = after_failure, requires = "after")]
+    after_failure: Option<AfterFailure>,
+
+    /// Start no sooner than so long after submission
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(conflicts_with = "at")]
+    delay: Option<Duration>,
+
+    /// Start no sooner than at a time: 2031-05-09T08:30:00Z, or Unix seconds
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    at: Option<u64>,
+
+    /// At most one unended task of the queue bears this text
+    #[arg(long, value_name = "TEXT")]
+    unique: Option<String>,
+
+    /// Hold --unique so long after the end [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "unique")]
+    unique_for: Option<Duration>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Attempts(Option<u32>);
 
@@ -154,7 +162,7 @@ fn after_failure(text: &str) -> Result<AfterFailure, String> {
 impl Submit {
     pub(super) fn run(self, output: &Output) -> Outcome {
         block_on(async {
-            let submission = self.options.submission(self.kind);
+            let submission = self.once.submission(self.options.submission(self.kind));
             if self.lines {
                 let client = self.peer.client().await?;
                 return submit_lines(&client, &submission, read_stdin(b'\n'), self.wait, output)
@@ -189,7 +197,12 @@ async fn submit_one(
     Ok(Exit::Done)
 }
 
-fn payload(given: Option<String>) -> Result<Bytes, Failure> {
+/// What is given, or all of stdin.
+///
+/// # Errors
+///
+/// [`Exit::Machine`] if stdin cannot be read.
+pub(super) fn payload(given: Option<String>) -> Result<Bytes, Failure> {
     match given {
         Some(text) if text == "-" => {
             let mut payload = Vec::new();
@@ -204,17 +217,12 @@ fn payload(given: Option<String>) -> Result<Bytes, Failure> {
 
 impl Options {
     /// The submission without its payload.
-    fn submission(self, kind: String) -> Submission {
+    pub(super) fn submission(self, kind: String) -> Submission {
         let some = Submission::new(kind, Bytes::new());
         let some = set(some, self.queue, Submission::queue);
         let some = set(some, self.key, Submission::key);
-        let some = some.after(self.after);
-        let some = set(some, self.after_failure, Submission::after_failure);
         let some = if self.serial { some.serial() } else { some };
         let some = some.needs(self.needs).res(self.res);
-        let some = set(some, self.delay, Submission::delay);
-        let at = self.at.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
-        let some = set(some, at, Submission::at);
         let some = set(some, self.expires, Submission::expires);
         // None is what the scheduler takes when nothing is said.
         let some = set(some, self.timeout.and_then(|limit| limit.0), Submission::timeout);
@@ -225,14 +233,24 @@ impl Options {
             Some(Attempts(None)) => some.attempts_unlimited(),
         };
         let some = set(some, self.backoff, Submission::backoff);
-        let some = set(some, self.unique, Submission::unique);
-        let some = set(some, self.unique_for, Submission::unique_for);
         let some = set(some, self.result_ttl, Submission::result_ttl);
         let some = set(some, self.priority, Submission::priority);
         let some = set(some, self.weight, Submission::weight);
         let some = set(some, self.time, Submission::time);
         let some = set(some, self.resource, Submission::resource);
         set(some, self.trace, Submission::trace)
+    }
+}
+
+impl Once {
+    fn submission(self, some: Submission) -> Submission {
+        let some = some.after(self.after);
+        let some = set(some, self.after_failure, Submission::after_failure);
+        let some = set(some, self.delay, Submission::delay);
+        let at = self.at.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
+        let some = set(some, at, Submission::at);
+        let some = set(some, self.unique, Submission::unique);
+        set(some, self.unique_for, Submission::unique_for)
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::builder::Builder;
 use super::courier::{CALLS_MAX, Call, Courier, Waiting};
+use super::cron::Cron;
 use super::error::Error;
 use super::events::Events;
 use super::link::{Address, Link};
@@ -18,9 +19,9 @@ use super::outcome::{Outcome, Status};
 use super::patience::Patience;
 use super::submission::Submission;
 use super::submit::Submit;
-use crate::message::{EventFilter, Purge, Request, TaskFilter};
+use crate::message::{EventFilter, Purge, Request, TaskFilter, cron};
 use crate::protocol::answer::{Accepted, Ended};
-use crate::protocol::parse::PAGE;
+use crate::protocol::parse::{PAGE, PAGE_MAX};
 use crate::protocol::put_request;
 use crate::task::{State, TaskId};
 
@@ -274,6 +275,68 @@ impl Client {
     /// [`Error::Refused`] with `unknown-worker`.
     pub async fn drain(&self, worker: &str) -> Result<(), Error> {
         self.ask(&Request::Drain(worker.to_owned()), false).await.map(drop)
+    }
+
+    /// Adds a periodic task, or puts it in the place of the one of that name, and returns it as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `bad-value` for a schedule that is none or a zone that is unknown.
+    pub async fn add_cron(&self, cron: &Cron) -> Result<Value, Error> {
+        let mut frame = Vec::new();
+        cron.put(self.payload_max(), &mut frame)?;
+        json(&self.ask_spelled(frame.into(), true).await?)
+    }
+
+    /// All periodic tasks by name, as a JSON array.
+    ///
+    /// # Errors
+    ///
+    /// As every call.
+    pub async fn crons(&self) -> Result<Value, Error> {
+        let (mut crons, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let limit = u32::try_from(PAGE_MAX).unwrap_or(PAGE);
+            let list = cron::Cron::List { cursor: std::mem::take(&mut cursor), limit };
+            let mut page = self.list(&Request::Cron(list)).await?;
+            if let Some(Value::Array(more)) = page.get_mut("crons").map(Value::take) {
+                crons.extend(more);
+            }
+            match page.get("next").and_then(Value::as_str) {
+                Some(next) => next.clone_into(&mut cursor),
+                None => return Ok(crons.into()),
+            }
+        }
+    }
+
+    /// Removes a periodic task; tasks that it has fired stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `unknown-cron`.
+    pub async fn remove_cron(&self, name: &str) -> Result<(), Error> {
+        let request = Request::Cron(cron::Cron::Remove(name.to_owned()));
+        self.ask(&request, false).await.map(drop)
+    }
+
+    /// Has a periodic task fire nothing until [`Client::resume_cron`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `unknown-cron`.
+    pub async fn pause_cron(&self, name: &str) -> Result<(), Error> {
+        let request = cron::Cron::Pause { name: name.to_owned(), paused: true };
+        self.ask(&Request::Cron(request), true).await.map(drop)
+    }
+
+    /// Lets a periodic task fire again; what passed meanwhile does not count.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `unknown-cron`.
+    pub async fn resume_cron(&self, name: &str) -> Result<(), Error> {
+        let request = cron::Cron::Pause { name: name.to_owned(), paused: false };
+        self.ask(&Request::Cron(request), true).await.map(drop)
     }
 
     /// What happens to tasks, as it happens, over a connection of its own.

@@ -1,6 +1,7 @@
 //! The library for peers: hand tasks in, wait for their ends, execute them.
 //!
-//! - [`Client`] hands in [`Submission`]s, waits for [`Outcome`]s, and asks what an operator asks.
+//! - [`Client`] hands in [`Submission`]s, waits for [`Outcome`]s, and asks what an operator asks; a
+//!   [`Cron`] is handed in by the scheduler itself, again and again.
 //! - [`Worker`] executes [`Task`]s with handlers of their kinds; a [`Failure`] is what a handler
 //!   returns instead of a result.
 //!
@@ -19,6 +20,7 @@ mod builder;
 mod client;
 mod connection;
 mod courier;
+mod cron;
 mod error;
 mod events;
 mod failure;
@@ -35,6 +37,7 @@ mod worker;
 
 pub use builder::Builder;
 pub use client::Client;
+pub use cron::Cron;
 pub use error::{Error, Refused};
 pub use events::{Events, Observed};
 pub use failure::Failure;

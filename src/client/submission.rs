@@ -250,6 +250,17 @@ impl Submission {
 
     /// Appends the SUBMIT frame, or nothing.
     pub(super) fn put(&self, watch: bool, max: u64, out: &mut Vec<u8>) -> Result<(), Error> {
+        out.reserve(self.payload.len() + 128);
+        self.spelled(watch, max, |spelled| spelled.put(out))
+    }
+
+    /// Has it appended to a frame, if its payload is within the limit.
+    pub(super) fn spelled(
+        &self,
+        watch: bool,
+        max: u64,
+        put: impl FnOnce(&protocol::Submission<'_>) -> Result<(), Refusal>,
+    ) -> Result<(), Error> {
         if self.payload.len() as u64 > max {
             let length = self.payload.len();
             let text = format!("a payload of {length} bytes is over the limit of {max}");
@@ -281,8 +292,7 @@ impl Submission {
             trace: self.trace.as_deref(),
             payload: &self.payload,
         };
-        out.reserve(self.payload.len() + 128);
-        spelled.put(out).map_err(Error::from)
+        put(&spelled).map_err(Error::from)
     }
 }
 

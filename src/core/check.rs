@@ -388,6 +388,7 @@ impl Core {
             wanted.extend(snapshots.map(|(_, due_us)| (Reason::Snapshot(*peer), due_us)));
         }
         wanted.extend(self.holds.next_end().map(|at_ms| (Reason::Unhold, at_ms)));
+        wanted.extend(self.check_crons());
         for (at, reason) in self.timers.iter() {
             match reason {
                 Reason::Isolation | Reason::Housekeeping | Reason::Figures | Reason::Publish => {}

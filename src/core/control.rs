@@ -9,6 +9,7 @@ use crate::core::{Ask, Core, Effects};
 use crate::frame::decode;
 use crate::message::reply::TaskInfo;
 use crate::message::{Code, Policy, Reply};
+use crate::protocol::cron::cron_of;
 use crate::record::{self, Write};
 use crate::task::{State, TaskId};
 
@@ -44,6 +45,7 @@ impl Core {
             worker: worker.map(|worker| self.worker_names.name(worker.name)),
             percent: more.and_then(|more| more.percent),
             reason: more.and_then(|more| some(more.reason)),
+            cron: cron_of(task.options()).map(str::to_owned),
             history: more.and_then(|more| some(&more.history)),
             error: more.and_then(|more| some(&more.error)).map(|error| error.as_bytes().into()),
         }

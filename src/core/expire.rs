@@ -38,6 +38,8 @@ impl Core {
                 Reason::Forget(id) => self.on_forget(id, fx),
                 Reason::Unhold => self.on_unhold(fx),
                 Reason::Figures => self.on_figures(fx),
+                Reason::Cron(number) => self.on_cron(number, false, fx),
+                Reason::CronRetry(number) => self.on_cron(number, true, fx),
                 Reason::Snapshot(peer) => self.on_snapshot(peer, fx),
                 Reason::Publish => self.on_publish(fx),
             }

@@ -67,6 +67,7 @@ impl Core {
             self.leave_turns(slot, *queue, key);
         }
         self.queues.class_mut(class).tasks -= 1;
+        self.note_cron_end(id);
         if let Some(task) = self.tasks.remove(slot) {
             for watcher in task.watchers() {
                 self.push_result(watcher, Reply::Result(frame), fx);
@@ -357,6 +358,7 @@ impl Core {
             self.push_end(watcher, slot, fx);
         }
         self.release_unique(slot, fx);
+        self.note_cron_end(id);
         if let Some(at_ms) = forget_ms {
             self.timers.at_wall(at_ms, Reason::Forget(id));
         }

@@ -5,7 +5,7 @@
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`] with their
-//! [`stock`] and their [`standing`] in routes, [`members`], [`holds`], [`turns`], [`after`], [`timers`].
+//! [`stock`] and their [`standing`] in routes, [`members`], [`holds`], [`cron`], [`turns`], [`after`], [`timers`].
 //! Verbs are handlers: [`submit`], [`dispatch`], [`pick`],
 //! [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
 //! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
@@ -27,6 +27,7 @@ mod after;
 mod breaker;
 mod check;
 mod control;
+mod cron;
 mod demand;
 mod dispatch;
 mod effects;
@@ -71,6 +72,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::core::after::After;
 use crate::core::breaker::Odds;
+use crate::core::cron::Crons;
 use crate::core::demand::Demands;
 use crate::core::holds::Holds;
 use crate::core::isolate::Isolation;
@@ -104,6 +106,8 @@ pub struct Settings {
     pub queues_max: usize,
     /// Pairs of queue and kind that may exist at once.
     pub classes_max: usize,
+    /// Periodic tasks that may exist at once.
+    pub crons_max: usize,
     /// How long a worker with heartbeats may be without a connection, in milliseconds.
     pub grace_ms: u64,
     /// How long sessions found in the store may take to come back after a start, in milliseconds.
@@ -123,6 +127,7 @@ impl Default for Settings {
             tasks_max: 10_000_000,
             queues_max: 10_000,
             classes_max: 100_000,
+            crons_max: 100_000,
             grace_ms: 5_000,
             restart_grace_ms: 15_000,
             payload_max: 1 << 20,
@@ -189,6 +194,7 @@ pub struct Core {
     apart: BTreeMap<u32, Apart>,
     holds: Holds,
     after: After,
+    crons: Crons,
     isolation: Isolation,
     /// How the runs of each kind end, by its number.
     odds: Vec<Odds>,
@@ -234,6 +240,7 @@ impl Core {
             apart: BTreeMap::new(),
             holds: Holds::default(),
             after: After::default(),
+            crons: Crons::default(),
             isolation: Isolation::default(),
             odds: Vec::new(),
             observing: Observing::new(now.wall_ms),
@@ -274,6 +281,7 @@ impl Core {
     /// is left of a resorting goes on for one slice.
     pub fn settle(&mut self, now: Now, fx: &mut Effects) {
         self.advance(now);
+        self.pay_ended(fx);
         self.apply_member_changes();
         self.tell_dependents(fx);
         self.sort_slice(fx);
@@ -348,6 +356,7 @@ impl Core {
             Request::Purge(purge) => self.on_purge(peer, &purge, fx),
             Request::Events(filter) => self.on_events(peer, filter, fx),
             Request::Drain(name) => self.on_drain(peer, &name, fx),
+            Request::Cron(cron) => self.on_cron_request(peer, cron, fx),
         }
     }
 

@@ -52,6 +52,17 @@ impl Core {
             let id = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
             self.holds.set(name, Hold { id, until_ms: None });
         }
+        self.admit(peer, class, submit, fx);
+    }
+
+    /// Issues an identifier, writes the record, tells the submitter, if there is one, and begins.
+    pub(super) fn admit(
+        &mut self,
+        peer: Peer,
+        class: u32,
+        submit: &Submit,
+        fx: &mut Effects,
+    ) -> TaskId {
         self.last = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
         let id = self.last;
         let mut task = Task::new(id, class, submit, self.now);
@@ -61,7 +72,9 @@ impl Core {
         }
         let frame = fx.text(submit.frame.bytes());
         fx.write(Write::Submit { id, frame });
-        fx.send(peer, Reply::OkTask(id));
+        if peer.is_some() {
+            fx.send(peer, Reply::OkTask(id));
+        }
         self.submitted += 1;
         self.queues.queue_of(class).used_us = self.now.mono_us;
         self.event(fx, "submitted", id, 0, class, None, &[]);
@@ -73,9 +86,10 @@ impl Core {
         if doomed {
             self.bury(slot, State::Cancelled, "after", fx);
         }
+        id
     }
 
-    fn why_busy(&self) -> Option<&'static str> {
+    pub(super) fn why_busy(&self) -> Option<&'static str> {
         if self.pressure {
             Some("the store is nearly full")
         } else if self.tasks.len() >= self.settings.tasks_max {

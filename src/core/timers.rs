@@ -40,6 +40,10 @@ pub(super) enum Reason {
     Unhold,
     /// Wall: figures are written.
     Figures,
+    /// Wall: the next instant of a periodic task.
+    Cron(u32),
+    /// Monotonic: a periodic task that found no room is tried again.
+    CronRetry(u32),
     /// Monotonic: an observer gets the figures.
     Snapshot(Peer),
     /// Monotonic: the figures are published.

@@ -8,6 +8,7 @@ use crate::core::tasks::{Phase, Task};
 use crate::cost::Figures;
 use crate::frame::Decimal;
 use crate::message::{Route, TaskFilter};
+use crate::protocol::cron::cron_of;
 use crate::task::{State, TaskId};
 
 /// How many slots of the task table one TASKS looks at, so that no question stalls the scheduler.
@@ -172,6 +173,9 @@ impl Core {
             Phase::Dead { at_ms } | Phase::Cancelled { at_ms } => {
                 set(&mut value, "ended_ms", json!(at_ms));
             }
+        }
+        if let Some(cron) = cron_of(task.options()) {
+            set(&mut value, "cron", json!(cron));
         }
         if let Some(more) = &task.more {
             for (name, text) in

@@ -47,6 +47,8 @@ pub enum Code {
     UnknownQueue,
     /// No such worker.
     UnknownWorker,
+    /// No such periodic task.
+    UnknownCron,
     /// The task belongs to another shard.
     WrongShard,
 }
@@ -62,7 +64,7 @@ pub enum Severity {
 
 impl Code {
     /// Every code, in the order of protocol.md.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadFrame,
         Self::TooLarge,
         Self::Unexpected,
@@ -85,6 +87,7 @@ impl Code {
         Self::Busy,
         Self::UnknownQueue,
         Self::UnknownWorker,
+        Self::UnknownCron,
         Self::WrongShard,
     ];
 
@@ -113,6 +116,7 @@ impl Code {
             Self::Busy => "busy",
             Self::UnknownQueue => "unknown-queue",
             Self::UnknownWorker => "unknown-worker",
+            Self::UnknownCron => "unknown-cron",
             Self::WrongShard => "wrong-shard",
         }
     }

@@ -5,16 +5,20 @@
 //! - [`amounts`]: what workers have and tasks take up.
 //! - [`observe`]: what an observer wants to be told.
 //! - [`code`]: the closed list of error codes. [`why`]: that of EXPLAIN.
+//! - [`policy`]: what is chosen of queues; [`cron`] and [`schedule`]: of periodic tasks.
 
 pub mod amounts;
 pub mod code;
+pub mod cron;
 pub mod observe;
 pub mod policy;
 pub mod reply;
 pub mod request;
+pub mod schedule;
 pub mod why;
 
 pub use code::{Code, Severity};
+pub use cron::{Cron, CronAdd, Missed, Overlap, Plan};
 pub use observe::EventFilter;
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};

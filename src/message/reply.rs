@@ -111,6 +111,8 @@ pub struct TaskInfo {
     pub percent: Option<u8>,
     /// Why it ended, or why the last attempt did.
     pub reason: Option<String>,
+    /// The periodic task that fired it.
+    pub cron: Option<String>,
     /// How its attempts ended, oldest first, as in the record.
     pub history: Option<String>,
     /// Last error text.

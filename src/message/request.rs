@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::frame::{Frame, canonical};
+use crate::frame::{Frame, Word, canonical};
+use crate::message::Cron;
 use crate::message::amounts::read_amounts;
 use crate::message::observe::EventFilter;
 use crate::route::Weight;
@@ -168,6 +169,8 @@ pub enum Request {
     Purge(Purge),
     /// No further tasks for a worker.
     Drain(String),
+    /// Periodic tasks.
+    Cron(Cron),
     /// EVENT pushes as the filter says; `None`: no more of them.
     Events(Option<Box<EventFilter>>),
 }
@@ -312,6 +315,14 @@ impl Submit {
     pub fn after(&self) -> impl Iterator<Item = TaskId> {
         let ids = self.after.into_iter().flat_map(|after| self.text(after).split(','));
         ids.filter_map(|id| TaskId::parse(id.as_bytes()))
+    }
+
+    /// The periodic task that fires it, as its record tells.
+    pub fn cron(&self) -> Option<&str> {
+        self.frame.words().find_map(|word| match word {
+            Word::Option("cron", name) => Some(name),
+            _ => None,
+        })
     }
 
     /// The queue's name.

@@ -8,7 +8,7 @@ use bytes::BufMut;
 use crate::frame::{HEADER_MAX, Writer};
 use crate::message::amounts::{read_amounts, spell_amounts};
 use crate::message::{Code, Fail, Hello, Purge, Refusal, Request, Retry, Role, Submit, TaskFilter};
-use crate::protocol::{TEXT_MAX, events};
+use crate::protocol::{TEXT_MAX, cron, events};
 use crate::task::{Attempt, TaskId, is_name};
 
 /// Appends a request or a notice.
@@ -56,6 +56,7 @@ pub fn put_request(request: &Request, out: &mut impl BufMut) -> Result<(), Refus
             check_name("worker", worker)?;
             Writer::verb(out, "DRAIN").arg(worker).end();
         }
+        Request::Cron(cron) => cron::put(cron, out)?,
     }
     Ok(())
 }

@@ -5,8 +5,8 @@
 //!
 //! - [`codec`]: bytes to frames; every limit is checked before bytes are awaited.
 //! - [`hello`]: the first frame, and the version agreed on.
-//! - [`parse`]: frames of peers to requests; [`submit`] is the largest of them, `words` what they
-//!   are taken apart with.
+//! - [`parse`]: frames of peers to requests; [`submit`] is the largest of them, [`cron`] the one
+//!   that holds another, `words` what they are taken apart with.
 //! - [`mod@render`]: replies and pushes to frames.
 //!
 //! The side of those who dial it:
@@ -17,6 +17,7 @@
 pub mod answer;
 pub mod ask;
 pub mod codec;
+pub mod cron;
 mod events;
 pub mod hello;
 pub mod parse;
@@ -31,6 +32,7 @@ mod tests;
 pub use answer::{Answer, read_frame};
 pub use ask::{put_done, put_hello, put_request};
 pub use codec::{Codec, Limits, Violation};
+pub use cron::put_cron_add;
 pub use hello::greet;
 pub use parse::{Parsed, announced_result, parse_request};
 pub use render::{Terms, put_ping, put_refusal, render, render_stored};

@@ -5,6 +5,7 @@
 
 use crate::frame::Frame;
 use crate::message::{Code, Fail, Policy, Purge, Refusal, Request, Retry, TaskFilter};
+use crate::protocol::cron;
 use crate::protocol::events;
 use crate::protocol::submit::{self, BACKOFF_MAX_MS};
 use crate::protocol::words::{Cursor, Given, bad, narrow};
@@ -61,6 +62,7 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"RESUME" => pause(frame, words, false),
         b"PURGE" => purge(frame, words),
         b"DRAIN" => drain(frame, words),
+        b"CRON" => cron::read(frame, words),
         b"EVENTS" => events::read(frame, words),
         b"HELLO" => Err(Refusal::new(Code::Unexpected, "HELLO comes once, as the first frame")),
         b"OK" | b"ERR" | b"TASK" | b"RESULT" | b"PING" | b"EVENT" | b"GAP" => {

@@ -132,6 +132,9 @@ fn put_info(info: &TaskInfo, out: &mut BytesMut) {
     if let Some(reason) = &info.reason {
         line = line.option("reason", reason);
     }
+    if let Some(cron) = &info.cron {
+        line = line.option("cron", cron);
+    }
     if let Some(history) = &info.history {
         line = line.option("history", newest(history));
     }

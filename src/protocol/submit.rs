@@ -29,12 +29,17 @@ pub const ATTEMPTS_MAX: u64 = 1000;
 pub fn parse_submit(frame: &Frame) -> Result<Submit, Refusal> {
     let mut words = Cursor::of(frame.line());
     match words.verb() {
-        b"SUBMIT" => read(frame, words),
+        b"SUBMIT" => read_any(frame, words, true),
         _ => Err(Refusal::new(Code::UnknownVerb, "a SUBMIT is expected")),
     }
 }
 
-pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refusal> {
+/// Reads what a peer says.
+pub(super) fn read(frame: &Frame, words: Cursor<'_>) -> Result<Submit, Refusal> {
+    read_any(frame, words, false)
+}
+
+fn read_any(frame: &Frame, mut words: Cursor<'_>, is_record: bool) -> Result<Submit, Refusal> {
     let kind = words.arg("kind")?;
     let mut submit = Submit {
         frame: frame.clone(),
@@ -59,6 +64,12 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Submit, Refus
     };
     let mut given = Given::default();
     while let Some(option) = words.option()? {
+        // Which periodic task it is of: nobody but the scheduler says that.
+        if is_record && option.name == b"cron" {
+            given.once(CRON, option)?;
+            option.name("cron")?;
+            continue;
+        }
         submit_option(&mut submit, &mut given, option)?;
     }
     if given.has(DELAY) && given.has(AT) {
@@ -92,6 +103,8 @@ const PRIORITY: u32 = 14;
 const WEIGHT: u32 = 15;
 const RESOURCE: u32 = 17;
 const AFTER_FAILURE: u32 = 21;
+/// Of records only.
+const CRON: u32 = 31;
 
 fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Result<(), Refusal> {
     match item.name {

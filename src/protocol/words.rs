@@ -234,13 +234,17 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn unknown(self) -> Refusal {
-        // A name of the alphabet is safe to repeat; anything else is not repeated.
-        let text = match self.name_text().filter(|name| is_name(name)) {
-            Some(name) => format!("{name} is no option of this verb"),
-            None => "no option of this verb".to_owned(),
-        };
-        Refusal::new(Code::UnknownOption, text)
+        unknown_option(self.name_text().unwrap_or_default())
     }
+}
+
+pub(super) fn unknown_option(name: &str) -> Refusal {
+    // A name of the alphabet is safe to repeat; anything else is not repeated.
+    let text = match is_name(name) {
+        true => format!("{name} is no option of this verb"),
+        false => "no option of this verb".to_owned(),
+    };
+    Refusal::new(Code::UnknownOption, text)
 }
 
 pub(super) fn narrow(number: u64) -> u32 {

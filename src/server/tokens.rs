@@ -10,7 +10,7 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-use crate::message::{Code, Grants, Hello, Refusal, Request, Role};
+use crate::message::{Code, Cron, Grants, Hello, Refusal, Request, Role};
 
 /// The tokens that are known. None at all means that everything is granted to everybody.
 #[derive(Clone, Default)]
@@ -126,7 +126,8 @@ pub fn permit(role: Role, grants: Grants, request: &Request) -> Result<(), Refus
         Request::Queue { policies, .. } if !policies.is_empty() => {
             (grants.operate, "the token does not grant operate")
         }
-        Request::Queues
+        Request::Cron(Cron::List { .. })
+        | Request::Queues
         | Request::Workers
         | Request::Tasks(_)
         | Request::Stats
@@ -134,9 +135,11 @@ pub fn permit(role: Role, grants: Grants, request: &Request) -> Result<(), Refus
         | Request::Queue { .. } => {
             (grants.observe || grants.operate, "the token grants neither observe nor operate")
         }
-        Request::Retry(_) | Request::Drain(_) | Request::Pause { .. } | Request::Purge(_) => {
-            (grants.operate, "the token does not grant operate")
-        }
+        Request::Retry(_)
+        | Request::Drain(_)
+        | Request::Pause { .. }
+        | Request::Purge(_)
+        | Request::Cron(_) => (grants.operate, "the token does not grant operate"),
     };
     if granted { Ok(()) } else { Err(Refusal::new(Code::Forbidden, needed)) }
 }

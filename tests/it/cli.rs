@@ -1,8 +1,9 @@
 //! The program's commands, as processes: data on stdout, talk on stderr, exit codes.
 //!
-//! - `serving`: schedulers. `settings`: flag, environment, file, default.
+//! - `cron`: periodic tasks. `serving`: schedulers. `settings`: flag, environment, file, default.
 //! - `tasks`: clients and operators. `working`: workers.
 
+mod cron;
 mod serving;
 mod settings;
 mod tasks;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ganger::frame::{Frame, HEADER_MAX};
 use ganger::message::observe::{HAPPENINGS, STATS_MS};
-use ganger::message::{Code, Order, Route, Severity, Why, amounts};
+use ganger::message::{Code, Order, Plan, Route, Severity, Why, amounts, schedule};
 use ganger::protocol::hello::{HEARTBEAT_MS, LIST_MAX, PRICE_MAX};
 use ganger::protocol::{Answer, Parsed, codec, greet, parse, parse_request, read_frame, submit};
 
@@ -88,6 +88,8 @@ fn the_numbers_of_the_page_are_those_of_the_code() {
         STATS_MS.1,
         LIST_MAX as u64,
         PRICE_MAX,
+        schedule::EVERY_MIN_MS,
+        Plan::EVERY_MAX_MS,
         ganger::protocol::TEXT_MAX as u64,
         u64::from(ganger::message::Submit::ATTEMPTS),
         ganger::message::Submit::RESULT_TTL_MS,
@@ -128,6 +130,35 @@ fn the_options_of_the_page_are_those_of_the_code() {
             _ => "",
         };
         let text = format!("SUBMIT resize {needed}{option}={value}\n");
+        let parsed = parse_request(&Frame::read(text.into()).unwrap());
+        assert!(matches!(parsed, Parsed::Request(_)), "{option}: {parsed:?}");
+    }
+    let of_tasks =
+        section("### CRON").split("of SUBMIT:").nth(1).unwrap().split(". ").next().unwrap();
+    let of_tasks: Vec<&str> = of_tasks.split('`').skip(1).step_by(2).collect();
+    for option in first_cells(section("### SUBMIT")).into_iter().filter(|cell| !cell.contains(' '))
+    {
+        let (value, needed) = match option {
+            "queue" | "key" | "trace" => ("x", ""),
+            "serial" => ("yes", "key=x "),
+            "res" => ("cpu:1", ""),
+            _ => ("1", ""),
+        };
+        let text = format!("CRON ADD tick report every=1000 {needed}{option}={value}\n");
+        let taken = matches!(parse_request(&Frame::read(text.into()).unwrap()), Parsed::Request(_));
+        assert_eq!(taken, of_tasks.contains(&option), "{option} of CRON ADD");
+    }
+    for (option, value) in [
+        ("schedule", "@daily"),
+        ("every", "1000"),
+        ("tz", "Europe/Berlin"),
+        ("overlap", "queue"),
+        ("missed", "none"),
+    ] {
+        assert!(first_cells(section("### CRON")).contains(&option), "{option}");
+        let rest = if option == "tz" { " schedule=@daily" } else { " every=5000" };
+        let rest = if ["schedule", "every"].contains(&option) { "" } else { rest };
+        let text = format!("CRON ADD tick report {option}={value}{rest}\n");
         let parsed = parse_request(&Frame::read(text.into()).unwrap());
         assert!(matches!(parsed, Parsed::Request(_)), "{option}: {parsed:?}");
     }
@@ -206,7 +237,7 @@ fn every_verb_has_a_conversation() {
     for verb in [
         "HELLO", "SUBMIT", "GET", "WATCH", "EXPLAIN", "CANCEL", "RETRY", "DONE", "FAIL", "RELEASE",
         "PROGRESS", "SLOTS", "BYE", "QUEUES", "WORKERS", "TASKS", "STATS", "QUEUE", "DRAIN",
-        "EVENTS",
+        "CRON", "EVENTS",
     ] {
         assert!(sent.contains(verb), "{verb} is in no transcript");
     }

@@ -470,6 +470,12 @@ fn p30_tokens_grant_what_they_say() {
     onlooker.expect(&format!("OK {id} state=ready"));
     onlooker.expect("OK #");
     onlooker.expect("OK next=");
+    for action in ["ADD a x every=1000", "REMOVE a", "PAUSE a", "RESUME a", "LIST"] {
+        submitter.send(format!("CRON {action}\n"));
+        submitter.expect("ERR forbidden");
+        onlooker.send(format!("CRON {action}\n"));
+        onlooker.expect(if action == "LIST" { "OK #" } else { "ERR forbidden" });
+    }
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn run_all(range: Range<u64>) {
 }
 
 /// What three hundred seeds must meet: a fault or an answer that never comes proves nothing.
-const TO_MEET: [&str; 63] = [
+const TO_MEET: [&str; 67] = [
     "BYE",
     "RESULT cancelled",
     "RESULT dead after its attempts",
@@ -175,6 +175,9 @@ const TO_MEET: [&str; 63] = [
     "a long silence",
     "a name is in use under another token",
     "a name is taken over",
+    "a periodic task fires",
+    "a periodic task fires what it owes",
+    "a periodic task is added",
     "a queue's policies change",
     "a release is acknowledged",
     "a result is acknowledged",
@@ -212,6 +215,7 @@ const TO_MEET: [&str; 63] = [
     "the store tries again for a while",
     "the wall clock is set",
     "unexpected",
+    "unknown-cron",
     "unknown-queue",
     "unknown-verb",
     "unknown-worker",

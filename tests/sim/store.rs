@@ -25,6 +25,7 @@ pub(crate) struct Rows {
     pub(crate) queues: BTreeMap<Bytes, Bytes>,
     pub(crate) workers: BTreeMap<Bytes, Bytes>,
     pub(crate) stats: BTreeMap<Bytes, Bytes>,
+    pub(crate) crons: BTreeMap<Bytes, Bytes>,
 }
 
 impl Rows {
@@ -68,6 +69,8 @@ impl Rows {
             Write::WorkerGone { name, .. } => drop(self.workers.remove(batch.slice(name))),
             Write::Stats { name, line } => drop(self.stats.insert(bytes(name), bytes(line))),
             Write::StatsGone { name } => drop(self.stats.remove(batch.slice(name))),
+            Write::Cron { name, line } => drop(self.crons.insert(bytes(name), bytes(line))),
+            Write::CronGone { name } => drop(self.crons.remove(batch.slice(name))),
         }
     }
 
@@ -98,6 +101,9 @@ impl Rows {
             Group::Stats => {
                 (self.stats.iter()).try_for_each(|(name, line)| each(Record::Stats { name, line }))
             }
+            Group::Crons => {
+                (self.crons.iter()).try_for_each(|(name, line)| each(Record::Cron { name, line }))
+            }
         }
     }
 }
@@ -111,11 +117,19 @@ pub(crate) enum Group {
     Queues,
     Workers,
     Stats,
+    Crons,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Tasks, Self::Buried, Self::Holds, Self::Queues, Self::Workers, Self::Stats];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Tasks,
+        Self::Buried,
+        Self::Holds,
+        Self::Queues,
+        Self::Workers,
+        Self::Stats,
+        Self::Crons,
+    ];
 }
 
 /// The store as the engine's turn sees it.
@@ -123,7 +137,7 @@ impl Group {
 pub(crate) struct Disk {
     pub(crate) rows: Rows,
     /// The order in which the next load hands back what is kept.
-    pub(crate) order: [Group; 6],
+    pub(crate) order: [Group; 7],
     pub(crate) wall_ms: u64,
     /// Results were forgotten up to this wall time, at the latest.
     pub(crate) swept_ms: u64,

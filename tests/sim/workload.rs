@@ -134,6 +134,8 @@ pub(crate) struct Asking {
     pub(crate) burst: u32,
     /// Requests that must be refused.
     pub(crate) wrong: u32,
+    /// What is done about periodic tasks.
+    pub(crate) cron: u32,
 }
 
 impl Plan {
@@ -241,6 +243,7 @@ fn asking(dice: &mut Dice, pace: Pace) -> Asking {
         serial: rate(dice, 600),
         after: rate(dice, 300),
         needy: rate(dice, 400),
+        cron: rate(dice, 40),
     }
 }
 

@@ -99,6 +99,9 @@ impl World {
             self.note_who_waits();
         }
         self.audit.settled(&self.net);
+        let (fires, owed) = self.audit.fires();
+        (fires > 0).then(|| self.net.mark("a periodic task fires"));
+        (owed > 0).then(|| self.net.mark("a periodic task fires what it owes"));
         self.desert();
     }
 

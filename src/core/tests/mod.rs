@@ -1,6 +1,7 @@
 //! Pieces of the core, and properties of all of it, beside the golden scripts of `tests/scripts/core`.
 //!
 //! - `after`: crowds and chains of dependents.
+//! - `crons`: many periodic tasks at one instant.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
 //! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
@@ -10,6 +11,7 @@
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
 
 mod after;
+mod crons;
 mod lines;
 mod picks;
 mod routes;

@@ -242,6 +242,7 @@ proptest! {
             queue: names.1.into(),
             worker: names.2.map(Arc::from),
             reason: Some("timeout".to_owned()),
+            cron: Some("nightly".to_owned()),
             history,
             error: error.map(Arc::from),
         };

@@ -10,7 +10,7 @@ use super::layout::{Reader, Table, key, number};
 use super::log::Row;
 use super::meta::Meta;
 use super::sorted::{Sorted, Value};
-use super::tail::{HOLD, QUEUE, STATS, Tail, WORKER, line, line_key};
+use super::tail::{CRON, HOLD, QUEUE, STATS, Tail, WORKER, line, line_key};
 use crate::record::{Record, Write};
 use crate::task::TaskId;
 
@@ -116,6 +116,7 @@ fn lines(
             WORKER => Record::Worker { name, line },
             STATS => Record::Stats { name, line },
             HOLD => Record::Hold { name, line },
+            CRON => Record::Cron { name, line },
             _ => return damaged("a line of no known kind"),
         };
         each(record).map_err(Fault::Damaged)?;

@@ -50,6 +50,8 @@ fn put(batch: &Batch, write: Write, out: &mut Vec<u8>) {
         Write::WorkerGone { name, host } => row(b'W', None, &[name, host]),
         Write::Stats { name, line } => row(b'k', None, &[name, line]),
         Write::StatsGone { name } => row(b'K', None, &[name]),
+        Write::Cron { name, line } => row(b'c', None, &[name, line]),
+        Write::CronGone { name } => row(b'C', None, &[name]),
     }
 }
 
@@ -120,6 +122,8 @@ fn take(from: &mut Reader<'_>, all: usize) -> Option<Write> {
         b'W' => Write::WorkerGone { name: text(from)?, host: text(from)? },
         b'k' => Write::Stats { name: text(from)?, line: text(from)? },
         b'K' => Write::StatsGone { name: text(from)? },
+        b'c' => Write::Cron { name: text(from)?, line: text(from)? },
+        b'C' => Write::CronGone { name: text(from)? },
         _ => return None,
     })
 }

@@ -172,6 +172,8 @@ pub(super) fn line(write: Write) -> Option<(u8, Text, Option<Text>)> {
         Write::WorkerGone { name, .. } => (WORKER, name, None),
         Write::Stats { name, line } => (STATS, name, Some(line)),
         Write::StatsGone { name } => (STATS, name, None),
+        Write::Cron { name, line } => (CRON, name, Some(line)),
+        Write::CronGone { name } => (CRON, name, None),
         _ => return None,
     })
 }
@@ -184,6 +186,8 @@ pub(super) const WORKER: u8 = b'2';
 pub(super) const STATS: u8 = b'3';
 /// A held `unique=`.
 pub(super) const HOLD: u8 = b'4';
+/// A periodic task.
+pub(super) const CRON: u8 = b'5';
 
 /// The key of a named line.
 pub(super) fn line_key(kind: u8, name: &[u8]) -> Box<[u8]> {

@@ -127,6 +127,11 @@ impl Keys {
         self.key(Type::SortedSet, "cost")
     }
 
+    /// Periodic task to its line, line feed, the SUBMIT frame of the tasks that it fires.
+    pub(super) fn crons(&self) -> Key {
+        self.key(Type::Hash, "crons")
+    }
+
     /// The keys whose presence without a fence says that the fence was lost.
     pub(super) fn kept(&self) -> Vec<Key> {
         vec![
@@ -140,6 +145,7 @@ impl Keys {
             self.workers(),
             self.measured(),
             self.cost(),
+            self.crons(),
         ]
     }
 

@@ -25,6 +25,7 @@ pub(super) struct Kept {
     queues: Pairs,
     workers: Pairs,
     stats: Pairs,
+    crons: Pairs,
     pub(super) buckets: Buckets,
     pub(super) hosts: Hosts,
 }
@@ -64,6 +65,7 @@ impl<'a> Reader<'a> {
             workers: self.pairs(&keys.workers())?,
             queues: self.pairs(&keys.queues())?,
             stats: self.pairs(&keys.measured())?,
+            crons: self.pairs(&keys.crons())?,
             ..Kept::default()
         };
         for (bucket, line) in self.pairs(&keys.buckets())? {
@@ -172,7 +174,8 @@ impl Kept {
         hand_over(&self.queues, each, |name, line| Record::Queue { name, line })?;
         hand_over(&self.workers, each, |name, line| Record::Worker { name, line })?;
         hand_over(&self.holds, each, |name, line| Record::Hold { name, line })?;
-        hand_over(&self.stats, each, |name, line| Record::Stats { name, line })
+        hand_over(&self.stats, each, |name, line| Record::Stats { name, line })?;
+        hand_over(&self.crons, each, |name, line| Record::Cron { name, line })
     }
 }
 

@@ -21,20 +21,20 @@ use super::proxy::Proxy;
 use crate::support::Server;
 
 /// Keeps its tasks in a directory, at an address that is its again after a restart.
-fn durable(directory: &Path, addr: Option<SocketAddr>) -> Server {
+pub(super) fn durable(directory: &Path, addr: Option<SocketAddr>) -> Server {
     let store = format!("file:{}", directory.display());
     let config = Config { store, ..Config::default() };
     Server::with(Config { listen: addr.unwrap_or(config.listen), ..config })
 }
 
 /// A worker at work, and what ends it.
-fn start(builder: WorkerBuilder) -> (JoinHandle<Stopped>, Stopper) {
+pub(super) fn start(builder: WorkerBuilder) -> (JoinHandle<Stopped>, Stopper) {
     let worker = builder.build().unwrap();
     let stopper = worker.stopper();
     (tokio::spawn(async move { worker.run().await.unwrap() }), stopper)
 }
 
-fn echo(addr: SocketAddr) -> WorkerBuilder {
+pub(super) fn echo(addr: SocketAddr) -> WorkerBuilder {
     Worker::builder(addr)
         .name("echo")
         .slots(64)

@@ -19,6 +19,7 @@ pub(super) struct Rows {
     queues: BTreeMap<Row, Row>,
     pub(super) workers: BTreeMap<Row, Row>,
     stats: BTreeMap<Row, Row>,
+    crons: BTreeMap<Row, Row>,
     last: TaskId,
 }
 
@@ -37,10 +38,19 @@ impl Rows {
             let header = frame.split(|byte| *byte == b'\n').next().unwrap_or_default();
             lines.push(format!("result {id} {}", text(header)));
         }
-        let named = [("hold", &self.holds), ("queue", &self.queues), ("worker", &self.workers)];
+        let named = [
+            ("hold", &self.holds),
+            ("queue", &self.queues),
+            ("worker", &self.workers),
+            ("cron", &self.crons),
+        ];
         for (kind, rows) in named {
             lines.extend(rows.iter().map(|(name, row)| {
-                let row = if kind == "worker" { without_seen(row) } else { row.clone() };
+                let row = match kind {
+                    "worker" => without_seen(row),
+                    "cron" => first_line(row).to_vec(),
+                    _ => row.clone(),
+                };
                 format!("{kind} {} {}", text(name), text(&row))
             }));
         }
@@ -96,8 +106,19 @@ impl Rows {
             Write::StatsGone { name } => {
                 self.stats.remove(&row(name));
             }
+            Write::Cron { name, line } => {
+                self.crons.insert(row(name), row(line));
+            }
+            Write::CronGone { name } => {
+                self.crons.remove(&row(name)).expect("an entry that is there");
+            }
         }
     }
+}
+
+/// A periodic task's line, without the frame behind it.
+pub(super) fn first_line(row: &[u8]) -> &[u8] {
+    row.split(|byte| *byte == b'\n').next().unwrap_or_default()
 }
 
 /// A worker's entry without the time when it was last seen, which changes every minute.
@@ -129,6 +150,9 @@ impl Store for Rows {
         }
         for (name, line) in &self.stats {
             hand(Record::Stats { name, line })?;
+        }
+        for (name, line) in &self.crons {
+            hand(Record::Cron { name, line })?;
         }
         Ok(Loaded { last: self.last })
     }

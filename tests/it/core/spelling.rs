@@ -6,7 +6,7 @@ use ganger::record::{Batch, Text, Write};
 use ganger::task::SessionId;
 use serde_json::Value;
 
-use super::rows::{Rows, without_seen};
+use super::rows::{Rows, first_line, without_seen};
 
 /// When every script begins, in Unix milliseconds.
 pub(super) const START_MS: u64 = 1_790_000_000_000;
@@ -134,6 +134,11 @@ impl Spelling {
                 }
                 Write::StatsGone { name } if stats => format!("! StatsGone {}", text(name)),
                 Write::Stats { .. } | Write::StatsGone { .. } => continue,
+                Write::Cron { name, line } => {
+                    let line = String::from_utf8_lossy(first_line(batch.slice(line))).into_owned();
+                    format!("! Cron {} {line}", text(name))
+                }
+                Write::CronGone { name } => format!("! CronGone {}", text(name)),
             });
         }
         let events = String::from_utf8_lossy(&batch.events);

@@ -165,6 +165,7 @@ impl Stage {
         match name {
             "tasks_max" => settings.tasks_max = usize::try_from(number).unwrap_or(usize::MAX),
             "queues_max" => settings.queues_max = usize::try_from(number).unwrap_or(usize::MAX),
+            "crons_max" => settings.crons_max = usize::try_from(number).unwrap_or(usize::MAX),
             "classes_max" => settings.classes_max = usize::try_from(number).unwrap_or(usize::MAX),
             "events" => settings.events = number > 0,
             "events_kept" => settings.events_kept = usize::try_from(number).unwrap_or(usize::MAX),
@@ -449,6 +450,7 @@ fn restore(core: &mut Core, record: Record<'_>) -> Result<(), String> {
         Record::Queue { name, line } => core.restore_queue(&text(name), &text(line)),
         Record::Worker { name, line } => core.restore_worker(&text(name), &text(line)),
         Record::Stats { name, line } => core.restore_stats(&text(name), &text(line)),
+        Record::Cron { name, line } => core.restore_cron(&text(name), line),
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) struct Model {
     pub(super) queues: Lines,
     pub(super) workers: Lines,
     pub(super) stats: Lines,
+    pub(super) crons: Lines,
 }
 
 /// The RESULT frames that may be asked for, with the time until which they are kept.
@@ -53,6 +54,7 @@ impl Model {
                 self.workers.insert(name.into(), line.into()).is_none()
             }
             Record::Stats { name, line } => self.stats.insert(name.into(), line.into()).is_none(),
+            Record::Cron { name, line } => self.crons.insert(name.into(), line.into()).is_none(),
         };
         if fresh { Ok(()) } else { Err(format!("{record:?} comes twice")) }
     }
@@ -91,6 +93,8 @@ impl Model {
                 Write::WorkerGone { name, .. } => drop(self.workers.remove(batch.slice(name))),
                 Write::Stats { name, line } => drop(self.stats.insert(bytes(name), bytes(line))),
                 Write::StatsGone { name } => drop(self.stats.remove(batch.slice(name))),
+                Write::Cron { name, line } => drop(self.crons.insert(bytes(name), bytes(line))),
+                Write::CronGone { name } => drop(self.crons.remove(batch.slice(name))),
             }
         }
     }
@@ -176,6 +180,14 @@ impl Turn {
 
     pub(super) fn stats_gone(self, name: &str) -> Self {
         self.push(|turn| Write::StatsGone { name: turn.text(name) })
+    }
+
+    pub(super) fn cron(self, name: &str, line: impl AsRef<[u8]>) -> Self {
+        self.push(|turn| Write::Cron { name: turn.text(name), line: turn.text(line) })
+    }
+
+    pub(super) fn cron_gone(self, name: &str) -> Self {
+        self.push(|turn| Write::CronGone { name: turn.text(name) })
     }
 }
 

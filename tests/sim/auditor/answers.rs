@@ -232,7 +232,8 @@ impl Auditor {
                 .unwrap_or_else(|error| violated!("R", "EXPLAIN {id} is no JSON: {error}"));
         let state = json["state"].as_str().and_then(State::parse);
         let Some(state) = state else { violated!("R", "EXPLAIN {id} tells no state: {json}") };
-        let state = if state == State::Scheduled { State::Ready } else { state };
+        let waits = matches!(state, State::Scheduled | State::Blocked);
+        let state = if waits { State::Ready } else { state };
         require!("I05", self.stood(id, from, |its| its == state), "EXPLAIN {id}: {json}");
         let told = json["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty());
         require!("R", told && json["id"] == *id.to_string(), "EXPLAIN {id} tells nothing: {json}");
@@ -296,7 +297,7 @@ impl Auditor {
             (Asked::Answer { id, attempt, from, is_done }, Code::Stale) => {
                 self.on_stale(net, peer, (*id, *attempt), *from, *is_done);
             }
-            (Asked::Look, Code::UnknownQueue | Code::UnknownWorker) => {}
+            (Asked::Look, Code::UnknownQueue | Code::UnknownWorker | Code::UnknownCron) => {}
             (Asked::Wrong(expected), code) if *expected == code => {}
             (Asked::Plain, Code::Forbidden) => {
                 let role = self.conn(peer).hello.role;

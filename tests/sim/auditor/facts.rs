@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ganger::core::{Event, Peer};
-use ganger::message::{Code, Hello, Request, Retry, Role, Severity, Submit};
+use ganger::message::{Code, Cron, Hello, Request, Retry, Role, Severity, Submit};
 use ganger::task::{Attempt, SessionId, TaskId};
 
 use super::Auditor;
@@ -315,6 +315,8 @@ impl Auditor {
                 Some(Asked::Json)
             }
             Request::Purge(_) | Request::Events(_) => Some(Asked::Json),
+            Request::Cron(Cron::Add(_) | Cron::List { .. }) => Some(Asked::Json),
+            Request::Cron(_) => Some(Asked::Look),
             Request::Queue { policies, .. } if !policies.is_empty() => Some(Asked::Json),
             Request::Queue { .. } | Request::Pause { .. } | Request::Drain(_) => Some(Asked::Look),
         };

@@ -13,14 +13,17 @@
 //!   is leased after its CANCEL; I22 payloads arrive as they were submitted.
 //! - I29 after a crash the store holds a prefix of the batches that ends with the last acknowledged
 //!   or the one in flight; I30 memory is a function of the store; I31 counts add up.
+//! - D01, D10, D11 of periodic tasks: no instant comes back, no two of their tasks run at once, and a
+//!   fire is one batch with the line that has dealt with its instant.
 //! - W: a lease ends for a reason that happened. R: replies match requests, in order.
 //! - Q01 to Q05 at the end: everything drained, nothing stuck, everybody answered, nothing left over.
 //!
 //! A `task` is what the batches have made of it; `tasks` follows them, to the `ends` of leases and
-//! tasks, `due` knows the clocks, `facts` what the scheduler was told, `answers` what it says, and
+//! tasks, `crons` the lines of periodic ones, `due` knows the clocks, `facts` what the scheduler was told, `answers` what it says, and
 //! `picture` compares the core with the rows.
 
 mod answers;
+mod crons;
 mod due;
 mod ends;
 mod facts;
@@ -37,6 +40,7 @@ use ganger::task::{Attempt, SessionId, State, TaskId};
 
 use crate::net::Net;
 use crate::store::Rows;
+use crons::Crons;
 use facts::{Conn, Said, Session};
 use task::{Row, Task};
 
@@ -89,6 +93,7 @@ pub(crate) struct Auditor {
     may_be_busy: bool,
     /// Results were forgotten up to this wall time, at the latest.
     latest_ms: u64,
+    crons: Crons,
 }
 
 /// The times between which a turn was applied: simulated microseconds and Unix milliseconds.
@@ -125,6 +130,7 @@ impl Auditor {
             readings: BTreeMap::new(),
             may_be_busy: settings.tasks_max < 100,
             latest_ms: 0,
+            crons: Crons::default(),
         }
     }
 
@@ -170,6 +176,7 @@ impl Auditor {
         for write in &batch.writes {
             self.follow(batch, *write, window);
         }
+        self.all_fires_are_written();
         self.rows.apply(batch, usize::MAX);
     }
 
@@ -332,5 +339,6 @@ pub(crate) fn difference(expected: &Rows, found: &Rows) -> String {
         .or_else(|| of("queue", &expected.queues, &found.queues))
         .or_else(|| of("worker", &expected.workers, &found.workers))
         .or_else(|| of("stats", &expected.stats, &found.stats))
+        .or_else(|| of("cron", &expected.crons, &found.crons))
         .unwrap_or_else(|| format!("last {:?}, not {:?}", found.last, expected.last))
 }

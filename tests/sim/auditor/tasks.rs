@@ -49,6 +49,13 @@ impl Auditor {
             | Write::WorkerGone { .. }
             | Write::Stats { .. }
             | Write::StatsGone { .. } => {}
+            Write::Cron { name, line } => {
+                let name = String::from_utf8_lossy(batch.slice(name)).into_owned();
+                self.on_cron(&name, &bytes(line), window);
+            }
+            Write::CronGone { name } => {
+                self.on_cron_gone(&String::from_utf8_lossy(batch.slice(name)));
+            }
         }
     }
 
@@ -74,15 +81,18 @@ impl Auditor {
     }
 
     fn on_submit(&mut self, id: TaskId, frame: Bytes, window: Window) {
-        let left = self.received.get_mut(&frame).filter(|left| **left > 0);
-        match left {
-            Some(left) => *left -= 1,
-            None => violated!("I03", "task {id} was never received"),
-        }
+        let record = frame.clone();
         let last = self.tasks.last_key_value().map_or(self.rows.last, |(last, _)| *last);
         require!("I03", id > last, "task {id} comes after {last}");
         let frame = Frame::read(frame).expect("it was read before");
         let submit = parse_submit(&frame).expect("it was read before");
+        if let Some(name) = submit.cron() {
+            self.on_fire(name, id, record);
+        } else if let Some(left) = self.received.get_mut(&record).filter(|left| **left > 0) {
+            *left -= 1;
+        } else {
+            violated!("I03", "task {id} was never received");
+        }
         for other in self.unique_tasks(&submit) {
             let ended = self.tasks[&other].row.is_end();
             require!("I04", ended, "task {id} has the same unique value as task {other}");

@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// The mutants, and the invariants by which each may be caught.
-const CAUGHT: [(Mutant, &[&str]); 30] = [
+const CAUGHT: [(Mutant, &[&str]); 31] = [
     (Mutant::AckBeforeApply, &["I29"]),
     (Mutant::DeliverBeforeCommit, &["I02", "I08"]),
     (Mutant::TornBatch, &["I29"]),
@@ -34,6 +34,7 @@ const CAUGHT: [(Mutant, &[&str]); 30] = [
     (Mutant::WrongState, &["I05"]),
     (Mutant::KindReplies, &["I14"]),
     (Mutant::SwappedReplies, &["R", "I02"]),
+    (Mutant::ForgottenInstant, &["D11"]),
 ];
 
 /// Seeds within which a mutant must be caught.

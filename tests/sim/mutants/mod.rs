@@ -75,6 +75,8 @@ pub(crate) enum Mutant {
     KindReplies,
     /// Two replies change places.
     SwappedReplies,
+    /// What a periodic task fires is written without the line that has dealt with its instant.
+    ForgottenInstant,
 }
 
 /// What the store does to a batch.
@@ -133,6 +135,11 @@ pub(crate) fn spoil_batch(net: &mut Net, rows: &Rows, batch: &Batch) -> Option<B
             let line = add(&mut spoilt, b"ready at=0 attempt=1 used=0");
             spoilt.writes.push(Write::State { id, line });
         }
+        Mutant::ForgottenInstant => {
+            let count = spoilt.writes.len();
+            spoilt.writes.retain(|write| !is_of_fire(batch, *write));
+            return (spoilt.writes.len() < count).then_some(spoilt);
+        }
         Mutant::Vanishing => {
             let id = *rows.tasks.keys().next()?;
             spoilt.writes.push(Write::Drop { id });
@@ -142,6 +149,16 @@ pub(crate) fn spoil_batch(net: &mut Net, rows: &Rows, batch: &Batch) -> Option<B
     net.dice.per_mille(50).then(|| {
         note!(net, "the batch is spoilt");
         spoilt
+    })
+}
+
+/// Whether a write is the line of an entry that fires a task in the same batch.
+fn is_of_fire(batch: &Batch, write: Write) -> bool {
+    let Write::Cron { line, .. } = write else { return false };
+    let line = String::from_utf8_lossy(batch.slice(line));
+    batch.writes.iter().any(|write| match write {
+        Write::Submit { id, .. } => line.contains(&format!(" task={id}")),
+        _ => false,
     })
 }
 

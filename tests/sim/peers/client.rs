@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use ganger::message::{AfterFailure, EventFilter, Hello, Request, Role, Route, Start, TaskFilter};
-use ganger::protocol::{Answer, Attempts, Submission, put_hello, put_request};
+use ganger::message::{
+    AfterFailure, Cron, EventFilter, Hello, Request, Role, Route, Start, TaskFilter,
+};
+use ganger::protocol::{Answer, Attempts, Submission, put_cron_add, put_hello, put_request};
 use ganger::route::Weight;
 use ganger::task::TaskId;
 
@@ -139,6 +141,9 @@ impl Client {
         if net.dice.per_mille(ask.wrong) {
             return self.be_wrong(net);
         }
+        if net.dice.per_mille(ask.cron) {
+            return self.mind_crons(net, talk);
+        }
         let task = talk.some_task(net);
         match task {
             Some(id) if net.dice.per_mille(ask.cancel) => {
@@ -211,6 +216,40 @@ impl Client {
             }
         };
         self.request(net, Asked::Other, &request);
+    }
+
+    /// Adds a periodic task, or does something to one that may be there.
+    fn mind_crons(&mut self, net: &mut Net, talk: &mut Talk) {
+        let name = format!("tick-{}", net.dice.below(4));
+        let request = match net.dice.below(8) {
+            0 => Cron::List { cursor: String::new(), limit: 10 },
+            1 => Cron::Remove(name),
+            2 => Cron::Pause { name, paused: true },
+            3 => Cron::Pause { name, paused: false },
+            _ => return self.add_cron(net, talk, &name),
+        };
+        self.request(net, Asked::Other, &Request::Cron(request));
+    }
+
+    fn add_cron(&mut self, net: &mut Net, talk: &mut Talk, name: &str) {
+        net.mark("a periodic task is added");
+        let payload = talk.payload(net);
+        let unit_ms = net.plan.ask.unit_ms;
+        let dice = &mut net.dice;
+        let kind = *dice.pick(&KINDS);
+        let mut task = Submission::new(kind, &payload);
+        task.queue = dice.per_mille(500).then(|| *dice.pick(&QUEUES));
+        task.expires_ms = dice.per_mille(100).then(|| dice.spread(1..=100) * unit_ms);
+        let every = (dice.spread(1..=100) * unit_ms).max(1000).to_string();
+        let mut plan = match dice.below(3) {
+            0 => vec![("schedule", "*/2 * * * *"), ("tz", "Europe/Berlin")],
+            _ => vec![("every", &*every)],
+        };
+        plan.extend(dice.per_mille(600).then_some(("overlap", "queue")));
+        plan.extend(dice.per_mille(400).then_some(("missed", "none")));
+        let mut frame = Vec::new();
+        put_cron_add(name, &plan, &task, &mut frame).expect("a good entry");
+        self.send(net, Asked::Other, &frame);
     }
 
     fn submit(&mut self, net: &mut Net, talk: &mut Talk, watch: bool) {

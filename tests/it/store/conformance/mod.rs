@@ -66,6 +66,8 @@ const CASES: &[(&str, Case)] = &[
     ("buried, revived, dropped", bury),
     ("named lines are replaced and forgotten", lines),
     ("kinds of lines do not share names", line_kinds),
+    ("a periodic task is a line and a frame of bytes", crons),
+    ("a periodic task and what it fires are one batch", cron_fires),
     ("the last identifier outlives its task", last),
     ("a batch twice is a batch once", twice),
     ("an empty batch changes nothing", empty_batch),
@@ -304,9 +306,47 @@ fn lines(fresh: &mut Fresh<'_>) {
 fn line_kinds(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let all = Turn::at(START_MS).hold("a", "1=1").queue("a", "2=2").worker("a", "host=h");
-    pair.commit(all.stats("a", "4=4"));
+    pair.commit(all.stats("a", "4=4").cron("a", "5=5"));
     pair.reopen();
     pair.commit(Turn::at(START_MS).unhold("a").worker_gone("a", "h"));
+    pair.reopen();
+}
+
+fn crons(fresh: &mut Fresh<'_>) {
+    let mut pair = Pair::new(fresh);
+    let entry = |seen: u64, payload: &[u8]| {
+        [format!("active every=1000 seen={seen}\n").as_bytes(), &submit_frame(payload)].concat()
+    };
+    let binary: Vec<u8> = (0..=255).collect();
+    pair.commit(
+        Turn::at(START_MS)
+            .cron("tick", entry(1, &binary))
+            .cron("a/b.c-d_1", entry(1, b""))
+            .cron("large", entry(1, &vec![b'x'; 1 << 20])),
+    );
+    pair.reopen();
+    // Of several lines in one batch the last counts.
+    pair.commit(Turn::at(START_MS).cron("tick", entry(2, b"b")).cron("tick", entry(3, &binary)));
+    pair.abandon();
+    pair.commit(Turn::at(START_MS).cron_gone("large").cron_gone("never-there"));
+    pair.commit(Turn::at(START_MS).cron("again", entry(1, b"")).cron_gone("again"));
+    pair.commit(Turn::at(START_MS).cron_gone("tick").cron("tick", entry(4, b"c")));
+    pair.reopen();
+    pair.commit(Turn::at(START_MS).cron_gone("tick").cron_gone("a/b.c-d_1"));
+    pair.abandon();
+}
+
+fn cron_fires(fresh: &mut Fresh<'_>) {
+    let mut pair = Pair::new(fresh);
+    for n in 1..=50 {
+        let line = format!("active every=1000 seen={n} task={}\n", id(n));
+        let entry = [line.as_bytes(), &submit_frame(b"x")].concat();
+        let turn = Turn::at(START_MS + n).submit(id(n), submit_frame(b"x")).cron("tick", &entry);
+        pair.commit(if n > 1 { turn.end(id(n - 1), "", 0) } else { turn });
+        if n % 10 == 0 {
+            pair.abandon();
+        }
+    }
     pair.reopen();
 }
 
