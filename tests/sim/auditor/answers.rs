@@ -126,7 +126,7 @@ impl Auditor {
         let held = self.sessions.entry(session).or_default();
         let older = held.conn.take();
         if !closing {
-            (held.conn, held.left_us) = (Some(peer), None);
+            (held.conn, held.left_us, held.rival_left_us) = (Some(peer), None, None);
         }
         if let Some(older) = older.and_then(|older| self.conns.get_mut(&older)) {
             older.closing = true;

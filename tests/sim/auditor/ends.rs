@@ -174,7 +174,8 @@ impl Auditor {
             require!("I19", here == (used == 1), "a loss of task {id} uses {used}; here: {here}");
         }
         let heartbeat = held.hellos.iter().any(|hello| hello.heartbeat_ms.is_some());
-        let grace_us = match held.left_us.filter(|_| used == 1) {
+        let left_us = held.left_us.into_iter().chain(held.rival_left_us).min();
+        let grace_us = match left_us.filter(|_| used == 1) {
             Some(left_us) if heartbeat => left_us + self.settings.grace_ms * 1000,
             Some(_) => 0,
             None if used == 0 => self.life_us + self.settings.restart_grace_ms * 1000,

@@ -27,6 +27,8 @@ pub(super) struct Session {
     pub(super) conn: Option<Peer>,
     /// When that ended.
     pub(super) left_us: Option<u64>,
+    /// When a connection left that may have taken it over without having been welcomed yet.
+    pub(super) rival_left_us: Option<u64>,
     /// It said BYE.
     pub(super) bye: bool,
     /// A later session has taken its name.
@@ -235,11 +237,12 @@ impl Auditor {
         conn.closing = true;
         // A session that is welcomed only by the commit that is under way has left nevertheless.
         for session in [conn.session, Some(conn.fresh), conn.hello.session].into_iter().flatten() {
-            if let Some(session) = self.sessions.get_mut(&session)
-                && session.conn.is_none_or(|its| its == peer)
-            {
+            let Some(session) = self.sessions.get_mut(&session) else { continue };
+            if session.conn.is_none_or(|its| its == peer) {
                 session.conn = None;
                 session.left_us.get_or_insert(net.now_us);
+            } else {
+                session.rival_left_us.get_or_insert(net.now_us);
             }
         }
         if gone {
