@@ -246,6 +246,8 @@ fn again_forgets_an_interrupted_run() {
         first.line();
     }
     first.signal("INT");
+    // Its input ends only after it has heard that, or it would be an orderly end.
+    first.wait_for("interrupted");
     first.end().with(130);
     let again = [&["--again"], &args[..]].concat();
     let said = say_to(&mut run(&dir, &again), &lines(1, 5)).with(0);
