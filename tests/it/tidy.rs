@@ -84,6 +84,34 @@ fn the_pure_modules_stay_pure() {
     }
 }
 
+/// Lookups by hash are the same in every run; the order of a hash map is not.
+#[test]
+fn the_pure_modules_never_walk_a_hash_map() {
+    let pure = |path: &Path| ["core", "route", "cost"].contains(&module(path).as_str());
+    let sources: Vec<_> = sources("src").into_iter().filter(|(path, _)| pure(path)).collect();
+    let declared = sources.iter().flat_map(|(_, text)| text.lines()).filter_map(|line| {
+        let (name, _) = line.split_once(": HashMap<").or_else(|| line.split_once(": HashSet<"))?;
+        Some(name.rsplit([' ', '(']).next().expect("a last word").to_owned())
+    });
+    let maps: Vec<String> = declared.collect();
+    assert!(maps.contains(&"by_id".to_owned()), "the maps are found: {maps:?}");
+    let walks = ["iter", "keys", "values", "drain", "retain", "into_", "extract_if"];
+    for (path, text) in &sources {
+        // A chain of calls may be broken over lines.
+        let text: String = text.split_whitespace().collect();
+        for map in &maps {
+            for walk in walks {
+                let call = format!(".{map}.{walk}");
+                assert!(!text.contains(&call), "{} walks {map}: {call}", path.display());
+            }
+            for borrow in ["in&self.", "in&mutself.", "inself."] {
+                let walk = format!("{borrow}{map}{{");
+                assert!(!text.contains(&walk), "{} walks {map}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn files_are_short_enough_to_hold_one_idea() {
     for (path, text) in sources("src") {
