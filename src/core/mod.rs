@@ -4,12 +4,13 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`demand`], [`workers`] with their
-//! [`stock`] and their [`standing`] in routes, [`members`], [`holds`], [`cron`], [`turns`], [`after`], [`timers`].
-//! Verbs are handlers: [`submit`], [`dispatch`], [`pick`],
-//! [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`],
-//! [`expire`], [`join`], [`control`]. Beside them [`restore`] rebuilds a core from records,
-//! [`view`] draws pictures for people, [`explain`] tells why, and [`check`] proves the invariants.
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`] and [`demand`],
+//! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
+//! [`members`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
+//! [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
+//! [`join`], [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`]
+//! draws pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
+//! invariants.
 //!
 //! Invariants, each re-derived by [`Core::check`]:
 //!

@@ -1,9 +1,9 @@
 //! `serial=yes`: tasks of one key in one queue have their turns one after another.
 //!
-//! A task joins the line of its key when it is due and waits for no task that it comes after. Whose turn it is keeps the turn until it has
-//! ended, through failures and their backoff: its key waits, no other key does. The next is the one
-//! with the smallest identifier of those that have joined. A run that goes on though its lease has
-//! ended keeps the key, too.
+//! A task joins the line of its key when it is due and waits for no task that it comes after. Whose
+//! turn it is keeps the turn until it has ended, through failures and their backoff: its key waits,
+//! no other key does. The next is the one with the smallest identifier of those that have joined. A
+//! run that goes on though its lease has ended keeps the key, too.
 
 use std::collections::BTreeSet;
 
