@@ -36,12 +36,12 @@ pub(super) struct History {
 
 /// Opens a store that there must be.
 pub(super) fn open(storage: &Storage) -> Result<Disk, Error> {
-    Disk::over(storage.clone(), STORE, false, &options(), PACE)
+    Disk::over(storage.files(), STORE, false, &options(), PACE)
 }
 
 /// Opens what there must be with another number.
 pub(super) fn open_as(storage: &Storage, store: u128) -> Result<Disk, Error> {
-    Disk::over(storage.clone(), store, false, &options(), PACE)
+    Disk::over(storage.files(), store, false, &options(), PACE)
 }
 
 fn options() -> Options {
@@ -51,7 +51,7 @@ fn options() -> Options {
 impl History {
     /// Begins a store on an empty storage.
     pub(super) fn begin(storage: Storage, seed: u64) -> Result<Self, Error> {
-        let disk = Disk::over(storage.clone(), STORE, true, &options(), PACE)?;
+        let disk = Disk::over(storage.files(), STORE, true, &options(), PACE)?;
         let workload = Workload::default();
         let begun = Moment {
             changes: storage.changes(),
