@@ -109,9 +109,14 @@ fn a_full_ring_has_room_again_when_rows_are_released() {
     let (at, first) = append(&mut log, BEGUN, 20 << 10);
     let (_, second) = append(&mut log, first, 5 << 10);
     log.release(at + (21 << 10));
+    assert_eq!(log.place(log.oldest - AREA), Some(log.end));
+    assert_eq!(log.place(log.oldest - AREA - 1), Some(AREA));
     let (wrapped, third) = append(&mut log, second, 15 << 10);
     assert_eq!(wrapped, AREA);
     assert!(!log.has_room(30 << 10));
+    // Never so full that its end meets its beginning, as those of an empty one do.
+    let gap = usize::try_from(log.oldest - log.end).unwrap();
+    assert!(!log.has_room(gap) && log.has_room(gap - 1));
     log.release(log.end);
     assert!(log.has_room(30 << 10) && log.has_room(1 << 30));
     append(&mut log, third, 30 << 10);
@@ -138,6 +143,20 @@ fn e06_a_damaged_newest_row_that_is_too_long_for_a_copy_is_refused() {
     let (mut image, places) = log_of(&[100, 100_000]);
     assert_eq!(recovered(&image, BEGUN, AREA).unwrap(), [1, 2]);
     flip(&mut image, places[1] + 70_000);
+    assert_refused(&recovered(&image, BEGUN, AREA));
+}
+
+#[test]
+fn e06_a_row_that_its_copies_did_not_reach_is_told_from_damage_after_a_restart() {
+    let (before, _) = log_of(&[100, 100]);
+    let (mut image, places) = log_of(&[100, 100, 100]);
+    let copies = 4096..usize::try_from(AREA).unwrap();
+    image[copies.clone()].copy_from_slice(&before[copies]);
+    let mut log = Log::open(holding(&image), 7).unwrap();
+    log.recover(BEGUN, AREA, |_, _, _| Ok(())).unwrap();
+    // The third row may have been told to somebody since.
+    let mut image = self::image(&log);
+    flip(&mut image, places[2] + 40);
     assert_refused(&recovered(&image, BEGUN, AREA));
 }
 

@@ -52,7 +52,19 @@ fn e04_e05_a_power_cut_and_another_in_recovery_lose_nothing_acknowledged() {
     }
 }
 
-/// The test above would find a store that forgets to sync.
+/// A turn that is too long for a copy of it is synced in two steps.
+#[test]
+fn e04_e05_a_power_cut_loses_no_long_turn_and_does_not_look_like_damage() {
+    for seed in 0..4 {
+        let mut history = History::begin(Storage::default(), seed).unwrap();
+        history.long = true;
+        history.run(30).unwrap();
+        let wrong = cut(&history, 0..60);
+        assert!(wrong.is_empty(), "history {seed}: {wrong:#?}");
+    }
+}
+
+/// The first test above would find a store that forgets to sync.
 #[test]
 fn e03_a_forgotten_sync_is_found() {
     let history = history(1, 40);

@@ -30,6 +30,8 @@ pub(super) struct History {
     pub(super) disk: Disk,
     /// After the beginning and after each acknowledged turn.
     pub(super) moments: Vec<Moment>,
+    /// Whether some turns are many times longer than others.
+    pub(super) long: bool,
     workload: Workload,
     random: SmallRng,
 }
@@ -60,7 +62,7 @@ impl History {
             wall_ms: workload.wall_ms,
         };
         let random = SmallRng::seed_from_u64(seed);
-        Ok(Self { storage, disk, moments: vec![begun], workload, random })
+        Ok(Self { storage, disk, moments: vec![begun], long: false, workload, random })
     }
 
     /// Runs so many turns, and a sweep now and then.
@@ -76,11 +78,13 @@ impl History {
 
     /// One turn. What it would leave is put down before it is tried: a turn in flight may be there.
     fn turn(&mut self) -> Result<(), Error> {
+        // Long payloads are those of a size that is a multiple of 50, see the workload.
+        let long = self.long && self.random.random_ratio(1, 3);
         let choices: Vec<Choice> = (0..self.random.random_range(1..30))
             .map(|_| Choice {
-                kind: self.random.random(),
+                kind: if long { 0 } else { self.random.random() },
                 pick: self.random.random(),
-                size: self.random.random_range(0..6000),
+                size: if long { 5000 } else { self.random.random_range(0..6000) },
             })
             .collect();
         let turn = self.workload.turn(&choices);
