@@ -146,6 +146,18 @@ pub enum Write {
         /// The line and the frame.
         line: Text,
     },
+    /// A run goes on though its lease has ended: `timeout session=… worker=… queue=…`.
+    Run {
+        /// The task and the attempt, with a space between them.
+        name: Text,
+        /// The line.
+        line: Text,
+    },
+    /// It is over.
+    RunGone {
+        /// As written.
+        name: Text,
+    },
     /// A periodic task is forgotten.
     CronGone {
         /// The entry.
@@ -229,6 +241,13 @@ pub enum Record<'a> {
     },
     /// Figures.
     Stats {
+        /// As written.
+        name: &'a [u8],
+        /// As written.
+        line: &'a [u8],
+    },
+    /// A run whose lease had ended.
+    Run {
         /// As written.
         name: &'a [u8],
         /// As written.

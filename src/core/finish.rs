@@ -6,7 +6,6 @@ use crate::core::event::Peer;
 use crate::core::observe::STRAGGLED;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
-use crate::core::workers::Unanswered;
 use crate::core::{Ask, Core, Effects};
 use crate::message::{Code, Fail, Reply, Retry, Submit};
 use crate::record::{self, Write};
@@ -155,7 +154,7 @@ impl Core {
                 self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
         {
             fx.send(peer, Reply::OkTask(id));
-            self.settle_unanswered(id, worker, &run, fx);
+            self.settle_run(id, attempt, worker, &run, fx);
             self.feed(worker, fx);
             return Answered::Settled;
         }
@@ -170,27 +169,6 @@ impl Core {
             None => fx.refuse(peer, Code::Stale, stale(id, attempt)),
         }
         Answered::Settled
-    }
-
-    /// A run whose end was decided without its worker is over there too: its slot is free.
-    pub(super) fn settle_unanswered(
-        &mut self,
-        id: TaskId,
-        worker: u32,
-        run: &Unanswered,
-        fx: &mut Effects,
-    ) {
-        if let Some(slot) = self.tasks.find(id)
-            && let Some(more) = self.tasks.at(slot).more.as_mut()
-        {
-            more.unanswered = more.unanswered.saturating_sub(1);
-        }
-        self.end_isolation(id, worker);
-        self.end_run(run.queue, run.key.as_deref());
-        self.release_amounts(worker, run.amounts.as_ref());
-        if let Some(key) = run.key.as_deref().filter(|_| run.serial) {
-            self.unhold_turns(run.queue, key, fx);
-        }
     }
 
     /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.

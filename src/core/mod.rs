@@ -60,6 +60,7 @@ mod submit;
 mod tasks;
 mod timers;
 mod turns;
+mod unanswered;
 mod view;
 mod workers;
 
@@ -86,6 +87,7 @@ use crate::core::release::Apart;
 use crate::core::slots::Slots;
 use crate::core::tasks::Tasks;
 use crate::core::timers::Timers;
+use crate::core::unanswered::FoundRun;
 use crate::core::workers::Workers;
 use crate::cost::Costs;
 use crate::message::{Code, Reply, Request};
@@ -193,6 +195,8 @@ pub struct Core {
     owned: BTreeMap<u32, BTreeSet<u32>>,
     /// Released tasks that wait for others than those who released them, by class.
     apart: BTreeMap<u32, Apart>,
+    /// Runs without leases that the store has handed back, until all records are in.
+    found_runs: Vec<FoundRun>,
     holds: Holds,
     after: After,
     crons: Crons,
@@ -239,6 +243,7 @@ impl Core {
             saved: BTreeSet::new(),
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
+            found_runs: Vec::new(),
             holds: Holds::default(),
             after: After::default(),
             crons: Crons::default(),

@@ -25,6 +25,7 @@ pub(crate) struct Rows {
     pub(crate) queues: BTreeMap<Bytes, Bytes>,
     pub(crate) workers: BTreeMap<Bytes, Bytes>,
     pub(crate) stats: BTreeMap<Bytes, Bytes>,
+    pub(crate) runs: BTreeMap<Bytes, Bytes>,
     pub(crate) crons: BTreeMap<Bytes, Bytes>,
 }
 
@@ -69,6 +70,8 @@ impl Rows {
             Write::WorkerGone { name, .. } => drop(self.workers.remove(batch.slice(name))),
             Write::Stats { name, line } => drop(self.stats.insert(bytes(name), bytes(line))),
             Write::StatsGone { name } => drop(self.stats.remove(batch.slice(name))),
+            Write::Run { name, line } => drop(self.runs.insert(bytes(name), bytes(line))),
+            Write::RunGone { name } => drop(self.runs.remove(batch.slice(name))),
             Write::Cron { name, line } => drop(self.crons.insert(bytes(name), bytes(line))),
             Write::CronGone { name } => drop(self.crons.remove(batch.slice(name))),
         }
@@ -101,6 +104,9 @@ impl Rows {
             Group::Stats => {
                 (self.stats.iter()).try_for_each(|(name, line)| each(Record::Stats { name, line }))
             }
+            Group::Runs => {
+                (self.runs.iter()).try_for_each(|(name, line)| each(Record::Run { name, line }))
+            }
             Group::Crons => {
                 (self.crons.iter()).try_for_each(|(name, line)| each(Record::Cron { name, line }))
             }
@@ -117,17 +123,19 @@ pub(crate) enum Group {
     Queues,
     Workers,
     Stats,
+    Runs,
     Crons,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Tasks,
         Self::Buried,
         Self::Holds,
         Self::Queues,
         Self::Workers,
         Self::Stats,
+        Self::Runs,
         Self::Crons,
     ];
 }
@@ -137,7 +145,7 @@ impl Group {
 pub(crate) struct Disk {
     pub(crate) rows: Rows,
     /// The order in which the next load hands back what is kept.
-    pub(crate) order: [Group; 7],
+    pub(crate) order: [Group; 8],
     pub(crate) wall_ms: u64,
     /// Results were forgotten up to this wall time, at the latest.
     pub(crate) swept_ms: u64,
@@ -159,6 +167,7 @@ impl Store for Disk {
             Record::Task { id, frame, .. } if self.mutant == Some(Mutant::ForgottenLines) => {
                 each(Record::Task { id, frame, line: None })
             }
+            Record::Run { .. } if self.mutant == Some(Mutant::ForgottenRuns) => Ok(()),
             record => each(record),
         };
         for group in self.order {

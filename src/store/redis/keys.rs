@@ -127,6 +127,11 @@ impl Keys {
         self.key(Type::SortedSet, "cost")
     }
 
+    /// Task and attempt, to the line of a run whose lease has ended.
+    pub(super) fn runs(&self) -> Key {
+        self.key(Type::Hash, "runs")
+    }
+
     /// Periodic task to its line, line feed, the SUBMIT frame of the tasks that it fires.
     pub(super) fn crons(&self) -> Key {
         self.key(Type::Hash, "crons")
@@ -145,6 +150,7 @@ impl Keys {
             self.workers(),
             self.measured(),
             self.cost(),
+            self.runs(),
             self.crons(),
         ]
     }

@@ -134,6 +134,8 @@ impl Spelling {
                 }
                 Write::StatsGone { name } if stats => format!("! StatsGone {}", text(name)),
                 Write::Stats { .. } | Write::StatsGone { .. } => continue,
+                Write::Run { name, line } => format!("! Run {} {}", text(name), text(line)),
+                Write::RunGone { name } => format!("! RunGone {}", text(name)),
                 Write::Cron { name, line } => {
                     let line = String::from_utf8_lossy(first_line(batch.slice(line))).into_owned();
                     format!("! Cron {} {line}", text(name))

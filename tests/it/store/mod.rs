@@ -19,4 +19,5 @@ mod redis_forgets;
 mod redis_lease;
 mod redis_state;
 mod storage;
+mod trials;
 mod workload;

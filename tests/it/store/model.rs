@@ -21,6 +21,7 @@ pub(super) struct Model {
     pub(super) queues: Lines,
     pub(super) workers: Lines,
     pub(super) stats: Lines,
+    pub(super) runs: Lines,
     pub(super) crons: Lines,
 }
 
@@ -54,6 +55,7 @@ impl Model {
                 self.workers.insert(name.into(), line.into()).is_none()
             }
             Record::Stats { name, line } => self.stats.insert(name.into(), line.into()).is_none(),
+            Record::Run { name, line } => self.runs.insert(name.into(), line.into()).is_none(),
             Record::Cron { name, line } => self.crons.insert(name.into(), line.into()).is_none(),
         };
         if fresh { Ok(()) } else { Err(format!("{record:?} comes twice")) }
@@ -93,6 +95,8 @@ impl Model {
                 Write::WorkerGone { name, .. } => drop(self.workers.remove(batch.slice(name))),
                 Write::Stats { name, line } => drop(self.stats.insert(bytes(name), bytes(line))),
                 Write::StatsGone { name } => drop(self.stats.remove(batch.slice(name))),
+                Write::Run { name, line } => drop(self.runs.insert(bytes(name), bytes(line))),
+                Write::RunGone { name } => drop(self.runs.remove(batch.slice(name))),
                 Write::Cron { name, line } => drop(self.crons.insert(bytes(name), bytes(line))),
                 Write::CronGone { name } => drop(self.crons.remove(batch.slice(name))),
             }
@@ -180,6 +184,14 @@ impl Turn {
 
     pub(super) fn stats_gone(self, name: &str) -> Self {
         self.push(|turn| Write::StatsGone { name: turn.text(name) })
+    }
+
+    pub(super) fn run(self, name: &str, line: &str) -> Self {
+        self.push(|turn| Write::Run { name: turn.text(name), line: turn.text(line) })
+    }
+
+    pub(super) fn run_gone(self, name: &str) -> Self {
+        self.push(|turn| Write::RunGone { name: turn.text(name) })
     }
 
     pub(super) fn cron(self, name: &str, line: impl AsRef<[u8]>) -> Self {

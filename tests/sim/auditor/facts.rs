@@ -34,6 +34,8 @@ pub(super) struct Session {
     /// A later session has taken its name.
     pub(super) superseded: bool,
     pub(super) leases: BTreeSet<TaskId>,
+    /// Runs that go on though their leases have ended.
+    pub(super) runs: BTreeSet<(TaskId, Attempt)>,
     /// A suspected task that it runs alone.
     pub(super) alone: Option<TaskId>,
 }

@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// The mutants, and the invariants by which each may be caught.
-const CAUGHT: [(Mutant, &[&str]); 31] = [
+const CAUGHT: [(Mutant, &[&str]); 32] = [
     (Mutant::AckBeforeApply, &["I29"]),
     (Mutant::DeliverBeforeCommit, &["I02", "I08"]),
     (Mutant::TornBatch, &["I29"]),
@@ -25,6 +25,7 @@ const CAUGHT: [(Mutant, &[&str]); 31] = [
     (Mutant::HastyClock, &["I20"]),
     (Mutant::FastClock, &["I20", "I30", "W"]),
     (Mutant::ForgottenLines, &["I30"]),
+    (Mutant::ForgottenRuns, &["I06", "I14", "I23"]),
     (Mutant::DeafToTime, &["Q01", "Q05"]),
     (Mutant::ForgedTask, &["I08"]),
     (Mutant::SpoiltPayload, &["I22"]),

@@ -57,6 +57,8 @@ pub(crate) enum Mutant {
     FastClock,
     /// State lines are not read back.
     ForgottenLines,
+    /// Runs whose leases have ended are not read back.
+    ForgottenRuns,
     /// The core is never told that time has passed.
     DeafToTime,
     /// TASK names another attempt than the lease.

@@ -306,9 +306,11 @@ fn lines(fresh: &mut Fresh<'_>) {
 fn line_kinds(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let all = Turn::at(START_MS).hold("a", "1=1").queue("a", "2=2").worker("a", "host=h");
-    pair.commit(all.stats("a", "4=4").cron("a", "5=5"));
+    pair.commit(all.stats("a", "4=4").cron("a", "5=5").run("a", "6=6"));
     pair.reopen();
     pair.commit(Turn::at(START_MS).unhold("a").worker_gone("a", "h"));
+    pair.reopen();
+    pair.commit(Turn::at(START_MS).run_gone("a").cron_gone("a").run("b 1", "timeout key=%20"));
     pair.reopen();
 }
 
