@@ -129,6 +129,8 @@ pub(super) struct More {
     pub(super) result_ttl_ms: u64,
     pub(super) unique: Option<Box<str>>,
     pub(super) unique_for_ms: u64,
+    /// The list that is told how it ends.
+    pub(super) reply: Option<Box<str>>,
     /// Further watchers.
     pub(super) watchers: Vec<Peer>,
     /// Monotonic time of the last PROGRESS of the lease, or 0.
@@ -158,6 +160,7 @@ impl Default for More {
             result_ttl_ms: Submit::RESULT_TTL_MS,
             unique: None,
             unique_for_ms: 0,
+            reply: None,
             watchers: Vec::new(),
             progress_us: 0,
             timer_us: 0,
@@ -181,6 +184,7 @@ impl More {
             result_ttl_ms: submit.result_ttl_ms,
             unique: submit.unique_value().map(Box::from),
             unique_for_ms: submit.unique_for_ms,
+            reply: submit.reply().map(Box::from),
             ..Self::default()
         };
         (more != Self::default()).then(|| Box::new(more))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::inbox;
 use super::keys::{Bucket, Key, Keys};
 use super::plan::{Arg, Plan, settle};
 use super::results::Buckets;
@@ -49,6 +50,7 @@ pub(super) fn plan<'a>(
     put_workers(&mut plan, keys, hosts, changes.workers);
     put_stats(&mut plan, keys, changes.stats);
     plan.hash(&keys.crons(), changes.crons);
+    inbox::put(&mut plan, keys, batch);
     plan
 }
 
