@@ -107,7 +107,8 @@ mod tests {
             ("SUBMIT a #6\nhello\n", "SUBMIT a #6\nhello\n\n"),
             ("SUBMIT a\nSUBMIT b #1", "SUBMIT a #11\nSUBMIT b #1\n"),
         ] {
-            let submit = read(entry).submit.unwrap_or_else(|refusal| panic!("{entry:?}: {refusal:?}"));
+            let submit =
+                read(entry).submit.unwrap_or_else(|refusal| panic!("{entry:?}: {refusal:?}"));
             assert_eq!(submit.frame.bytes(), record, "{entry:?}");
         }
     }

@@ -98,11 +98,8 @@ fn keep(
     let mut looked = now();
     loop {
         let left = STATUS.saturating_sub(looked.elapsed());
-        let order = if left.is_zero() {
-            Err(RecvTimeoutError::Timeout)
-        } else {
-            orders.recv_timeout(left)
-        };
+        let order =
+            if left.is_zero() { Err(RecvTimeoutError::Timeout) } else { orders.recv_timeout(left) };
         let done = match order {
             Ok(Order::Commit(mut turn)) => turn.commit(store.as_mut()).map(|()| Done::Turn(turn)),
             Ok(Order::Look(bite)) => store.entries(bite).map(Done::Entries),
