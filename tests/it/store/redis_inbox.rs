@@ -315,9 +315,10 @@ fn a_batch_that_is_sent_again_takes_nothing_more() {
     let proxy = Proxy::to(server.port());
     let mut store = open(options(proxy.url()));
     let mut client = server.client();
-    for (round, fault) in [Fault::LoseReply, Fault::LoseRequest, Fault::HoldReply, Fault::HoldRequest]
-        .into_iter()
-        .enumerate()
+    for (round, fault) in
+        [Fault::LoseReply, Fault::LoseRequest, Fault::HoldReply, Fault::HoldRequest]
+            .into_iter()
+            .enumerate()
     {
         push(&mut client, &["same", "same", "same"]);
         proxy.next(fault.clone());
