@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_no_submit_is_refused_as_a_connection_would() {
-        let long = "x".repeat(LIMIT as usize + 1);
+        let long = "x".repeat(1001);
         let header = format!("SUBMIT a trace={}", "x".repeat(4096));
         // It fits only without the length that it needs.
         let just = format!("SUBMIT a x={}\nx", "x".repeat(4083));

@@ -153,8 +153,7 @@ fn the_worker_in_bash_serves() {
 fn the_inbox_in_bash_submits_and_waits() {
     let redis = redis::Server::start();
     let store_options = ganger::store::Options { holder: "test:1".into(), ..Default::default() };
-    let config =
-        ganger::server::Config { store: redis.url(), store_options, ..Default::default() };
+    let config = ganger::server::Config { store: redis.url(), store_options, ..Default::default() };
     let server = Server::with(config);
     let mut command = Command::new("bash");
     command.arg(source("worker.sh"));

@@ -109,7 +109,10 @@ impl World {
 
     fn is_drained(&self) -> bool {
         let quiet = self.scheduler.as_ref().is_some_and(Scheduler::is_quiet);
-        quiet && self.disk.inbox.waiting.is_empty() && self.audit.unfinished(&self.net).is_empty() && self.audit.everybody_is_answered()
+        quiet
+            && self.disk.inbox.waiting.is_empty()
+            && self.audit.unfinished(&self.net).is_empty()
+            && self.audit.everybody_is_answered()
     }
 
     fn note_who_waits(&mut self) {

@@ -34,6 +34,7 @@ impl Tracking {
 
     /// One wait.
     fn attempt(&mut self) -> Result<Ring, RedisError> {
+        let inbox = &self.inbox;
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {
@@ -41,7 +42,10 @@ impl Tracking {
                 let mut made = self.client.get_connection_with_timeout(self.connect_limit)?;
                 made.set_read_timeout(Some(WAIT))?;
                 made.set_write_timeout(Some(WAIT))?;
-                redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec(&mut made)?;
+                match redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec(&mut made) {
+                    Err(error) if is_refused(&error) => return Ok(deaf(inbox, &error)),
+                    tracked => tracked?,
+                }
                 self.connection.insert(made)
             }
         };
@@ -49,7 +53,7 @@ impl Tracking {
             if let Some(left) = self.rung.and_then(|at| BETWEEN.checked_sub(at.elapsed())) {
                 rest(left);
             }
-            let length: u64 = redis::cmd("LLEN").arg(&self.inbox).query(connection)?;
+            let length: u64 = redis::cmd("LLEN").arg(inbox).query(connection)?;
             self.armed = true;
             if length > 0 {
                 self.rung = Some(now());
@@ -80,14 +84,6 @@ impl Bell for Tracking {
             Err(error) => error,
         };
         self.connection = None;
-        if is_forbidden(&error) {
-            tracing::warn!(
-                "Redis does not tell of new entries in {}: they are looked for once a second \
-                 ({error})",
-                self.inbox
-            );
-            return Ring::Deaf;
-        }
         tracing::debug!("not hearing of new entries: {error}");
         rest(WAIT);
         Ring::Quiet
@@ -95,11 +91,14 @@ impl Bell for Tracking {
 }
 
 /// Whether Redis refuses to say when something changes, as opposed to being away.
-fn is_forbidden(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Server(kind) => {
-            matches!(kind, ServerErrorKind::NoPerm | ServerErrorKind::ResponseError)
-        }
-        _ => false,
-    }
+fn is_refused(error: &RedisError) -> bool {
+    use ServerErrorKind::{NoPerm, ResponseError};
+    matches!(error.kind(), ErrorKind::Server(NoPerm | ResponseError))
+}
+
+fn deaf(inbox: &str, error: &RedisError) -> Ring {
+    tracing::warn!(
+        "Redis does not tell of new entries in {inbox}: they are looked for once a second ({error})"
+    );
+    Ring::Deaf
 }
