@@ -215,6 +215,7 @@ fn entries_and_results_outlast_the_scheduler() {
     let server = Server::with(config(&redis));
     let first = ok_id(&mut client, "me");
     server.stop();
+    eventually("all its connections end", || connections(&mut client) == 1);
     push(&mut client, "SUBMIT x reply=me\nsecond");
     assert_eq!(waiting(&mut client), 1, "nobody is there to take it");
     let server = Server::with(config(&redis));
@@ -232,6 +233,12 @@ fn entries_and_results_outlast_the_scheduler() {
         assert!(result.starts_with(&format!("RESULT {id} done ")), "{result}");
         assert!(result.ends_with("#3\nyes\n"), "{result}");
     }
+}
+
+/// How many connections Redis has, with the test's own.
+fn connections(client: &mut Connection) -> usize {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query(client).unwrap();
+    list.lines().count()
 }
 
 #[test]
