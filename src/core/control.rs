@@ -101,7 +101,7 @@ impl Core {
     /// Tells the list that a dead or cancelled task named how it ended.
     pub(super) fn tell_list(&mut self, slot: u32, fx: &mut Effects) {
         let task = self.tasks.at(slot);
-        let Some(reply) = task.more.as_ref().and_then(|more| more.reply.clone()) else { return };
+        let Some(reply) = task.reply().map(str::to_owned) else { return };
         let keep_ms = keep_ms(task.result_ttl_ms());
         let frame = self.put_end(slot, fx);
         fx.tell(&reply, frame, keep_ms);

@@ -70,7 +70,7 @@ impl Core {
         self.queues.class_mut(class).tasks -= 1;
         self.note_cron_end(id);
         if let Some(task) = self.tasks.remove(slot) {
-            if let Some(reply) = task.more.as_ref().and_then(|more| more.reply.as_deref()) {
+            if let Some(reply) = task.reply() {
                 fx.tell(reply, frame, keep_ms(ttl_ms));
             }
             for watcher in task.watchers() {

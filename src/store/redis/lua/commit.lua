@@ -14,8 +14,8 @@
 --        TAKE entry ...                      removes these entries of a list, oldest (rightmost) first
 --        CUT limit place most bytes line     removes the oldest entry if it is longer than the limit,
 --                                            and tells the list in that place what it was
---        TELL most ms value ...              pushes to a list of at most so many, which lives so long
---                                            (0: for ever); does nothing to a key that is no list
+--        TELL most ms value ...              pushes to a list of at most so many, which lives at least
+--                                            so long (0: for ever); does nothing to a key that is no list
 -- Every reply begins with a word, the nonce and the seq of the request, then:
 --      DONE                   all is written
 --      ALREADY                this very batch was written before
@@ -33,7 +33,7 @@ local function tell(key, most, ms, ...)
   if not is_list(key) and redis.call('EXISTS', key) == 1 then return end
   redis.call('LPUSH', key, ...)
   redis.call('LTRIM', key, 0, most - 1)
-  if ms ~= '0' then redis.call('PEXPIRE', key, ms) end
+  if ms ~= '0' and redis.call('PTTL', key) < tonumber(ms) then redis.call('PEXPIRE', key, ms) end
 end
 
 -- Nearly always they are the right end. If they are not, each is searched for from there, and one
