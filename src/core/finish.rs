@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::core::event::Peer;
+use crate::core::inbox::keep_ms;
 use crate::core::observe::STRAGGLED;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
@@ -68,6 +69,9 @@ impl Core {
         self.queues.class_mut(class).tasks -= 1;
         self.note_cron_end(id);
         if let Some(task) = self.tasks.remove(slot) {
+            if let Some(reply) = task.reply() {
+                fx.tell(reply, frame, keep_ms(ttl_ms));
+            }
             for watcher in task.watchers() {
                 self.push_result(watcher, Reply::Result(frame), fx);
             }
@@ -335,6 +339,7 @@ impl Core {
         for watcher in watchers {
             self.push_end(watcher, slot, fx);
         }
+        self.tell_list(slot, fx);
         self.release_unique(slot, fx);
         self.note_cron_end(id);
         if let Some(at_ms) = forget_ms {

@@ -7,7 +7,7 @@
 //! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`] and [`demand`],
 //! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
 //! [`members`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
-//! [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
+//! [`inbox`], [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
 //! [`join`], [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`]
 //! draws pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
 //! invariants.
@@ -38,6 +38,7 @@ mod expire;
 mod explain;
 mod finish;
 mod holds;
+mod inbox;
 mod isolate;
 mod join;
 mod keyed;
@@ -277,6 +278,7 @@ impl Core {
             Event::HalfClosed { peer } => self.on_half_closed(peer, fx),
             Event::Refused { peer, refusal } => self.on_refused(peer, refusal, fx),
             Event::Oversized { peer, id, attempt } => self.on_oversized(peer, id, attempt, fx),
+            Event::Entries(entries) => self.on_entries(&entries, fx),
             Event::Pressure(pressure) => self.pressure = pressure,
             Event::Stop => self.on_stop(fx),
             Event::Due => self.on_due(fx),

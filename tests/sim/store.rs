@@ -2,10 +2,11 @@
 //! durability of its own to get wrong. When a batch is applied and when that is answered is decided
 //! by whoever drives it; what it does to a batch can be spoilt by a mutant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use ganger::record::{Batch, Record, Write};
+use ganger::record::{Batch, Record, Taken, Write};
+use ganger::store::inbox::{Bite, Found};
 use ganger::store::{Error, Loaded, Status, Store};
 use ganger::task::TaskId;
 
@@ -140,10 +141,30 @@ impl Group {
     ];
 }
 
+/// What programs pushed: no rows, since others write it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inbox {
+    /// Oldest first.
+    pub(crate) waiting: VecDeque<Bytes>,
+}
+
+impl Inbox {
+    /// Removes what a batch takes. Entries are named by their bytes, and no two are alike.
+    fn apply(&mut self, batch: &Batch) {
+        for taken in &batch.inbox.taken {
+            if let Taken::Accepted { entry } | Taken::Refused { entry, .. } = *taken {
+                let place = self.waiting.iter().position(|its| its == batch.slice(entry));
+                place.map(|place| self.waiting.remove(place));
+            }
+        }
+    }
+}
+
 /// The store as the engine's turn sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) rows: Rows,
+    pub(crate) inbox: Inbox,
     /// The order in which the next load hands back what is kept.
     pub(crate) order: [Group; 8],
     pub(crate) wall_ms: u64,
@@ -154,7 +175,14 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(mutant: Option<Mutant>) -> Self {
-        Self { rows: Rows::default(), order: Group::ALL, wall_ms: 0, swept_ms: 0, mutant }
+        Self {
+            rows: Rows::default(),
+            inbox: Inbox::default(),
+            order: Group::ALL,
+            wall_ms: 0,
+            swept_ms: 0,
+            mutant,
+        }
     }
 }
 
@@ -181,7 +209,19 @@ impl Store for Disk {
             Some(mutant) => mutants::spoil_commit(mutant, &mut self.rows, batch),
             None => self.rows.apply(batch, usize::MAX),
         }
+        if self.mutant != Some(Mutant::StayingEntry) {
+            self.inbox.apply(batch);
+        }
         Ok(())
+    }
+
+    fn entries(&mut self, bite: Bite) -> Result<Vec<Found>, Error> {
+        let found = self.inbox.waiting.iter().take(bite.entries);
+        let found = found.map(|entry| Found::Whole(entry.clone())).collect();
+        if self.mutant == Some(Mutant::HastyEntries) {
+            self.inbox.waiting.drain(..bite.entries.min(self.inbox.waiting.len()));
+        }
+        Ok(found)
     }
 
     fn result(&mut self, id: TaskId) -> Result<Option<Bytes>, Error> {

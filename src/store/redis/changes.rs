@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::inbox;
 use super::keys::{Bucket, Key, Keys};
 use super::plan::{Arg, Plan, settle};
 use super::results::Buckets;
@@ -51,6 +52,7 @@ pub(super) fn plan<'a>(
     put_stats(&mut plan, keys, changes.stats);
     plan.hash(&keys.runs(), changes.runs);
     plan.hash(&keys.crons(), changes.crons);
+    inbox::put(&mut plan, keys, batch);
     plan
 }
 

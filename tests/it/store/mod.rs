@@ -16,6 +16,7 @@ mod model;
 mod redis;
 mod redis_faults;
 mod redis_forgets;
+mod redis_inbox;
 mod redis_lease;
 mod redis_state;
 mod storage;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ganger::record::{Batch, Record, Text, Write};
+use ganger::record::{Batch, Record, Taken, Text, Told, Write};
 use ganger::store::Store;
 use ganger::task::TaskId;
 
@@ -196,6 +196,30 @@ impl Turn {
 
     pub(super) fn cron(self, name: &str, line: impl AsRef<[u8]>) -> Self {
         self.push(|turn| Write::Cron { name: turn.text(name), line: turn.text(line) })
+    }
+
+    pub(super) fn take(mut self, entry: impl AsRef<[u8]>) -> Self {
+        let entry = self.text(entry);
+        self.0.inbox.taken.push(Taken::Accepted { entry });
+        self
+    }
+
+    pub(super) fn refuse(mut self, entry: &str, line: &str) -> Self {
+        let (entry, line) = (self.text(entry), self.text(line));
+        self.0.inbox.taken.push(Taken::Refused { entry, line });
+        self
+    }
+
+    pub(super) fn cut(mut self, limit: u64, line: &str) -> Self {
+        let line = self.text(line);
+        self.0.inbox.taken.push(Taken::TooLarge { limit, line });
+        self
+    }
+
+    pub(super) fn tell(mut self, list: &str, frame: &str, keep_ms: u64) -> Self {
+        let (list, frame) = (self.text(list), self.text(frame));
+        self.0.inbox.told.push(Told { list, frame, keep_ms });
+        self
     }
 
     pub(super) fn cron_gone(self, name: &str) -> Self {

@@ -171,6 +171,14 @@ impl Auditor {
                 let session = self.session_of(*peer);
                 self.say(*id, *attempt, Said { session, what: What::Oversized });
             }
+            Event::Entries(entries) => {
+                for entry in entries {
+                    note!(net, "entry: {:?}", entry.submit.as_ref().map(|submit| &submit.frame));
+                    if let Ok(submit) = &entry.submit {
+                        *self.received.entry(submit.frame.bytes().clone()).or_default() += 1;
+                    }
+                }
+            }
             Event::Pressure(pressure) => {
                 note!(net, "store pressure: {pressure}");
                 self.may_be_busy = true;

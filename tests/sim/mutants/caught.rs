@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// The mutants, and the invariants by which each may be caught.
-const CAUGHT: [(Mutant, &[&str]); 32] = [
+const CAUGHT: [(Mutant, &[&str]); 34] = [
     (Mutant::AckBeforeApply, &["I29"]),
     (Mutant::DeliverBeforeCommit, &["I02", "I08"]),
     (Mutant::TornBatch, &["I29"]),
@@ -36,6 +36,8 @@ const CAUGHT: [(Mutant, &[&str]); 32] = [
     (Mutant::KindReplies, &["I14"]),
     (Mutant::SwappedReplies, &["R", "I02"]),
     (Mutant::ForgottenInstant, &["D11"]),
+    (Mutant::StayingEntry, &["E01"]),
+    (Mutant::HastyEntries, &["E01"]),
 ];
 
 /// Seeds within which a mutant must be caught.

@@ -79,6 +79,10 @@ pub(crate) enum Mutant {
     SwappedReplies,
     /// What a periodic task fires is written without the line that has dealt with its instant.
     ForgottenInstant,
+    /// Entries of the inbox stay although their tasks are stored.
+    StayingEntry,
+    /// Entries of the inbox go when they are read.
+    HastyEntries,
 }
 
 /// What the store does to a batch.
