@@ -13,6 +13,8 @@ pub(super) struct Kind {
     /// All pairs' durations together, kept along for estimates.
     pub(super) duration: Welford,
     pub(super) recent: Decayed,
+    /// Whether `recent` was restored from the kind's own row: those of its pairs say less.
+    pub(super) is_recent_own: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ impl Costs {
             base: None,
             duration: Welford::default(),
             recent: Decayed::default(),
+            is_recent_own: false,
         });
         let number = number_of_last(&self.kinds);
         self.kind_numbers.insert(name.into(), number);
