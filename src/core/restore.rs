@@ -2,6 +2,7 @@
 
 use crate::core::entry::{Entry, Stored};
 use crate::core::holds::Hold;
+use crate::core::rate::Beat;
 use crate::core::tasks::{How, Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::workers::Worker;
@@ -126,7 +127,7 @@ impl Core {
             }
         }
         // A run may have begun just before the start.
-        self.queues.queue_mut(queue).runs.last_us = self.now.mono_us;
+        self.queues.queue_mut(queue).runs.last = Beat::at(self.now.mono_us);
         self.set_policy(queue, policy);
         Ok(())
     }
