@@ -10,6 +10,7 @@ use crate::core::workers::{Ability, Worker};
 use crate::core::{Core, Effects};
 use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
 use crate::record::Write;
+use crate::route::Ratio;
 use crate::task::SessionId;
 
 /// How a worker's session ended, for the leases it still had.
@@ -75,6 +76,7 @@ impl Core {
         let mut worker = Worker::new(session, name, self.worker_names.name(name), entry);
         worker.credential = credential;
         worker.peer = Some(peer);
+        worker.slowness = Ratio::of(self.costs.slowness(&self.worker_names.name(name)));
         self.workers.insert(worker)
     }
 
@@ -92,9 +94,10 @@ impl Core {
         if std::mem::take(&mut session.restored) {
             session.returned_us = self.now.mono_us;
         }
-        let (id, name, price) = (session.session, session.name, session.entry.price);
+        let (id, title, price) = (session.session, session.title.clone(), session.entry.price);
         let mut leases = session.leases.clone();
-        self.costs.set_price(&self.worker_names.name(name), price);
+        session.slowness = Ratio::of(self.costs.slowness(&title));
+        self.costs.set_price(&title, price);
         self.workers.connect(peer, Some(worker));
         fx.send(peer, Reply::Welcome { session: id, resumed: true });
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));

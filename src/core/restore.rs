@@ -174,6 +174,7 @@ impl Core {
     pub fn restored(&mut self, now: Now, last: TaskId, fx: &mut Effects) {
         self.advance(now);
         self.last = self.last.max(last);
+        self.costs.restored();
         let workers: Vec<u32> = self.workers.sessions.iter().map(|(number, _)| number).collect();
         for worker in workers {
             if !self.workers.sessions.at(worker).superseded {

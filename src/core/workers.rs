@@ -16,7 +16,7 @@ use crate::core::slots::Slots;
 use crate::core::standing::{Standing, Uses};
 use crate::core::stock::{Amounts, Room, Stock, amount_of};
 use crate::cost::Pair;
-use crate::route::{Weight, Weighted};
+use crate::route::{Ratio, Weight, Weighted};
 use crate::task::{Attempt, SessionId, TaskId};
 
 /// A connection after HELLO.
@@ -68,6 +68,8 @@ pub(super) struct Worker {
     pub(super) restored: bool,
     /// Monotonic microseconds of its return after that, or 0.
     pub(super) returned_us: u64,
+    /// How many times as long as usual its runs take, for the route `fastest`.
+    pub(super) slowness: Ratio,
     /// Where the figures of each kind are booked, by the kind's number.
     pub(super) pairs: Vec<Option<Pair>>,
     /// `session=… worker=…` of its state lines.
@@ -108,6 +110,7 @@ impl Worker {
             grace_until_us: 0,
             restored: false,
             returned_us: 0,
+            slowness: Ratio::ONE,
             pairs: Vec::new(),
             lease_words: format!(" session={session} worker={title}"),
             title,

@@ -96,7 +96,12 @@ impl Costs {
         entry.book.duration.observe(duration_us);
         entry.book.recent.observe(now_ms, duration_us);
         entry.book.throughput.record(now_ms);
-        entry.book.spend += duration_us * entry.price_per_us;
+        entry.book.spend += duration_us * entry.worker.price_per_us;
+        // Before this run is part of what is usual; the first of a kind says nothing of its worker.
+        if entry.kind.duration.count() > 0 {
+            let usual_us = entry.kind.recent.mean().max(1.0);
+            entry.worker.slowness.observe(now_ms, duration_us / usual_us);
+        }
         entry.kind.duration.observe(duration_us);
         entry.kind.recent.observe(now_ms, duration_us);
     }
@@ -106,7 +111,7 @@ impl Costs {
     pub fn failed(&mut self, pair: Pair, duration_us: u64) {
         let Some(entry) = self.entry(pair) else { return };
         entry.book.failed += 1;
-        entry.book.spend += duration_us.max(1) as f64 * entry.price_per_us;
+        entry.book.spend += duration_us.max(1) as f64 * entry.worker.price_per_us;
     }
 
     /// Books an attempt whose session ended under it. It costs nothing: nobody knows how long it ran.

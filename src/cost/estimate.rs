@@ -54,6 +54,25 @@ impl Costs {
         estimate(&book.duration, &book.recent)
     }
 
+    /// How many times as long as usual a worker takes: the recent mean of duration ÷ recent mean of its
+    /// kind before that, over all its kinds. 1 where nothing is known, and for [`OTHER`](super::OTHER),
+    /// which stands for several.
+    ///
+    /// By hand: where `b` has taken 100 for a task of a kind, and `a` then 300 for one and 200 for
+    /// another, the slowness of `a` is (300 ÷ 100 + 200 ÷ 200) ÷ 2 = 2.
+    pub fn slowness(&self, worker: &str) -> f64 {
+        let number = self.worker_numbers.get(worker).filter(|_| worker != super::OTHER);
+        let worker = number.and_then(|number| self.workers.get(index(*number)));
+        worker.map_or(1.0, |worker| slowness_of(&worker.slowness))
+    }
+
+    /// The slowness of a pair's worker.
+    pub fn slowness_on(&self, pair: Pair) -> f64 {
+        let row = self.rows.get(index(pair.0)).filter(|_| !self.is_shared(pair));
+        let worker = row.and_then(|row| self.workers.get(index(row.worker)));
+        worker.map_or(1.0, |worker| slowness_of(&worker.slowness))
+    }
+
     /// The mean and standard deviation, in microseconds, of the durations of a kind, against which a
     /// straggler stands out; `None` before the first has succeeded. O(1).
     ///
@@ -66,6 +85,10 @@ impl Costs {
         let longer = if of_late.bound_us() > ever.bound_us() { of_late } else { ever };
         (duration.count() > 0).then_some(longer)
     }
+}
+
+fn slowness_of(ratios: &Decayed) -> f64 {
+    if ratios.weight() > 0.0 { ratios.mean() } else { 1.0 }
 }
 
 fn estimate(duration: &Welford, recent: &Decayed) -> Option<Estimate> {

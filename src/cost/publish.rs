@@ -65,6 +65,22 @@ impl Costs {
         }
     }
 
+    /// All rows are restored: what each worker's runs took, by what their kinds usually take, is known.
+    pub fn restored(&mut self) {
+        for row in &self.rows {
+            let recent = row.book.as_ref().map(|book| book.recent).filter(|it| it.weight() > 0.0);
+            let kind = self.kinds.get(index(row.kind)).map(|kind| kind.recent.mean());
+            if let (Some(recent), Some(usual_us)) =
+                (recent, kind.filter(|usual_us| *usual_us > 0.0))
+                && let Some(worker) = self.workers.get_mut(index(row.worker))
+            {
+                let ratio = recent.mean() / usual_us;
+                let ratios = Decayed::from_parts(recent.weight(), ratio, 0.0, recent.at_ms());
+                worker.slowness.merge(&ratios);
+            }
+        }
+    }
+
     /// Forgets what has not been seen for [`FORGET_AFTER_MS`], and tells the rows to delete; `None`
     /// stands for a kind's own row.
     ///

@@ -186,3 +186,35 @@ fn w19_a_slow_worker_gets_what_it_gets_done_under_least_loaded() {
     let had = shift.work(3000, 20);
     assert!(had[1] <= 5, "and hardly anything under fastest: {had:?}");
 }
+
+/// A worker that was slow with ten kinds is not given the eleventh while another has a free slot, unless
+/// that has so much to do that it would be slower.
+#[test]
+fn fastest_goes_by_how_slow_a_worker_is_with_other_kinds() {
+    let mut driver = Driver::new(5);
+    let client = driver.join("operator");
+    driver.ask(client, "QUEUE default route=fastest\n");
+    let [quick, slow] =
+        ["quick", "slow"].map(|name| driver.join(&format!("worker name={name} kinds=* slots=1")));
+    for kind in 0..10 {
+        let runs = [0, 1].map(|_| driver.submit(client, &format!("SUBMIT k{kind}\n")));
+        for (worker, ms) in [(quick, 10), (slow, 30)] {
+            driver.pass(ms);
+            let run = runs.iter().find(|run| run.to == worker).expect("one on each");
+            driver.done(*run);
+        }
+        driver.core.check();
+    }
+    // It takes four times as long.
+    for worker in [quick, slow] {
+        driver.ask(worker, "SLOTS 6\n");
+    }
+    let to: Vec<Peer> = (0..6).map(|_| driver.submit(client, "SUBMIT new\n").to).collect();
+    assert_eq!(to[..3], [quick; 3]);
+    assert_eq!(
+        to.iter().filter(|to| **to == quick).count(),
+        5,
+        "1 × 4 ÷ 6 is as much as 4 × 1 ÷ 6"
+    );
+    driver.core.check();
+}

@@ -93,6 +93,27 @@ fn estimates_follow_the_recent_past() {
 }
 
 #[test]
+fn slowness_by_hand_and_restored() {
+    let mut costs = Costs::new();
+    let [a, b] = ["a", "b"].map(|worker| costs.pair("resize", worker));
+    let c = costs.pair("encode", "a");
+    assert_eq!((costs.slowness("a"), costs.slowness_on(a), costs.slowness("x")), (1.0, 1.0, 1.0));
+    costs.succeeded(b, T, 100);
+    costs.succeeded(a, T, 300);
+    costs.succeeded(a, T, 200);
+    costs.succeeded(c, T, 50);
+    assert_eq!((costs.slowness("a"), costs.slowness_on(c), costs.slowness("b")), (2.0, 2.0, 1.0));
+    let mut again = Costs::new();
+    costs.flush(T, &mut |kind, worker, figures| again.restore(kind, worker, figures));
+    again.restored();
+    // Now that 200 is known to be the mean: twice 250 ÷ 200 and once 50 ÷ 50, and 100 ÷ 200.
+    assert_eq!((again.slowness("a"), again.slowness("b")), (3.5 / 3.0, 0.5));
+    let other = costs.pair("resize", "other");
+    costs.succeeded(other, T, 9000);
+    assert_eq!((costs.slowness("other"), costs.slowness_on(other)), (1.0, 1.0), "it is several");
+}
+
+#[test]
 fn a_straggler_is_beyond_four_standard_deviations_by_hand() {
     let mut costs = Costs::new();
     let pair = costs.pair("resize", "a");
