@@ -24,6 +24,17 @@ pub(super) enum Loss {
     Restart,
 }
 
+impl Loss {
+    /// As `worker-left` has it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Returned => "bye",
+            Self::Crash => "lost",
+            Self::Restart => "restart",
+        }
+    }
+}
+
 impl Core {
     pub(super) fn on_joined(
         &mut self,
@@ -59,6 +70,7 @@ impl Core {
         fx.send(peer, Reply::Welcome { session: fresh, resumed: false });
         self.place(worker);
         self.write_worker(worker, fx);
+        self.event_worker(fx, "worker-joined", worker, "new");
         self.isolate_next(fx);
         self.feed(worker, fx);
     }
@@ -116,6 +128,7 @@ impl Core {
         self.tell_drain(worker, fx);
         self.place(worker);
         self.write_worker(worker, fx);
+        self.event_worker(fx, "worker-joined", worker, "resumed");
         self.isolate_next(fx);
         self.feed(worker, fx);
     }
@@ -132,6 +145,7 @@ impl Core {
     /// A newer session has the name: the older one keeps its leases and gets nothing new.
     fn supersede(&mut self, worker: u32, fx: &mut Effects) {
         self.workers.sessions.at_mut(worker).superseded = true;
+        self.event_worker(fx, "worker-left", worker, "superseded");
         self.stop_feeding(worker, fx);
         self.tell_drain(worker, fx);
     }
@@ -256,6 +270,9 @@ impl Core {
         if session.entry.heartbeat_ms.is_none() {
             return self.end_session(worker, Loss::Crash, fx);
         }
+        if !session.superseded {
+            self.event_worker(fx, "worker-left", worker, "away");
+        }
         self.give_grace(worker, self.settings.grace_ms, fx);
     }
 
@@ -281,6 +298,9 @@ impl Core {
 
     /// A worker's session is over for good; its leases end with it.
     fn end_session(&mut self, worker: u32, loss: Loss, fx: &mut Effects) {
+        if !self.workers.sessions.at(worker).superseded {
+            self.event_worker(fx, "worker-left", worker, loss.word());
+        }
         self.stop_feeding(worker, fx);
         self.drop_breaker(worker);
         self.give_up_saving(worker);
