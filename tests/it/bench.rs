@@ -86,8 +86,8 @@ fn tasks_can_have_keys_routes_and_unique_names() {
 #[test]
 fn policies_are_compared_with_first_come_and_random() {
     let server = Server::start();
-    let more = ["-n=500", "--rounds=2", "--order=all", "--route=hash,round-robin", "--keys=9"];
-    let report = bench(server.addr(), &more).unwrap();
+    let more = "-n=500 --backlog=50 --rounds=2 --order=all --route=hash,round-robin --keys=9";
+    let report = bench(server.addr(), &more.split(' ').collect::<Vec<_>>()).unwrap();
     let policies = report["policies"].as_array().expect("a list");
     assert_eq!(policies.len(), 1 + 4 * 2, "{report}");
     let base = &policies[0];

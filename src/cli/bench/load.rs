@@ -22,6 +22,8 @@ pub(super) struct Shape {
     pub(super) queue: Option<String>,
     /// The orders in which they are done: they have what these go by.
     pub(super) orders: Vec<Order>,
+    /// How many of a client's may be undone at once.
+    pub(super) backlog: Option<u64>,
     /// How many different keys they have; 0 for none.
     pub(super) keys: u64,
     /// Whether each has a `unique=`.

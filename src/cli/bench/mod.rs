@@ -148,6 +148,7 @@ fn describe(options: &Options, report: &mut Report) {
     report.set("clients", options.clients);
     report.set("workers", options.workers);
     report.set("window", options.window);
+    report.set("backlog", options.backlog);
     report.set("depth", options.depth);
     report.set("payload", options.payload);
     report.set("result", options.result);

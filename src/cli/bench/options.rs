@@ -51,6 +51,9 @@ pub struct Options {
     /// Unacknowledged submissions of a client
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
     pub window: u64,
+    /// Tasks of a client that are not done, beyond which it submits no more; without, as many as there are
+    #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub backlog: Option<u64>,
     /// Tasks that a worker holds at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     pub depth: u32,
@@ -207,6 +210,7 @@ impl Options {
         Shape {
             queue: has_policy.then(|| kind.clone()),
             orders,
+            backlog: self.backlog,
             kind,
             keys: self.keys,
             unique: self.unique,

@@ -367,8 +367,7 @@ mod tests {
     #[test]
     fn no_task_is_overtaken_beyond_the_bound_of_aging() {
         let play = |policies: &str| play_of(policies, Arrival::Steady(1.5));
-        let [unbounded, aged, fcfs] =
-            ["order=sjf", "order=sjf aging=0.5", "order=fcfs"].map(|policies| play(policies));
+        let [unbounded, aged, fcfs] = ["order=sjf", "order=sjf aging=0.5", "order=fcfs"].map(play);
         assert!(aged.overtaken_us <= 8_000_000, "{aged:?}");
         assert!(unbounded.overtaken_us > 8_000_000, "or else this shows nothing: {unbounded:?}");
         assert_eq!(fcfs.overtaken_us, 0);

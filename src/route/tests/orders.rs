@@ -150,7 +150,9 @@ proptest! {
     ) {
         let mut pace = Pace::new();
         let (mut loads, mut estimates) = (BTreeMap::new(), BTreeMap::new());
+        let mut slownesses = BTreeMap::new();
         for (index, load, kind, estimate_us) in steps {
+            slownesses.insert(index, load.map_or(0, |(_, _, halves)| halves));
             let load = load.map(|(runs, slots, halves)| Load {
                 runs,
                 slots,
@@ -163,9 +165,9 @@ proptest! {
                 pace.put(kind, changed, estimates.get(&(kind, changed)).copied().flatten());
             }
             let key = |index: &u32| {
-                let Load { runs, slots, slowness } = loads[index]?;
+                let Load { runs, slots, .. } = loads[index]?;
                 let known = estimates.get(&(kind, *index)).copied().flatten();
-                let halves = known.map_or((slowness.value() * 10.0) as u128, |us| 2 * u128::from(us));
+                let halves = known.map_or(5 * u128::from(slownesses[index]), |us| 2 * u128::from(us));
                 Some(finish(halves << 15, runs, slots))
             };
             let keys: BTreeMap<u32, u128> =
