@@ -8,6 +8,7 @@
 //! - `examples`: the programs beside the sources, as processes.
 //! - `figures`: the figures in Redis are those of the events.
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
+//! - `inbox`: programs submit through Redis, and schedulers are killed.
 //! - `protocol_md`: the conversations of protocol.md, held with schedulers.
 //! - `protocol_text`: what protocol.md says is what the code says.
 //! - `recovery`: processes are killed, and nothing is lost or done twice.
@@ -33,6 +34,7 @@ mod estimates;
 mod examples;
 mod figures;
 mod fuzz_corpus;
+mod inbox;
 mod protocol_md;
 mod protocol_text;
 mod recovery;
