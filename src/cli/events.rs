@@ -17,7 +17,7 @@ use crate::client::{Event, EventFilter, Observed};
 use crate::message::observe::{HAPPENINGS, STATS_MS};
 use crate::task::State;
 
-/// Prints what happens to tasks, as it happens, until interrupted.
+/// Prints what happens to tasks and which workers come and go, as it happens, until interrupted.
 #[derive(Debug, Args)]
 pub(super) struct Events {
     /// Only tasks of this queue
@@ -101,13 +101,15 @@ fn exit(told: Told) -> Exit {
     }
 }
 
-/// `SEQ TIME WHAT TASK ATTEMPT name=value …`, or what stands for other things.
+/// `SEQ TIME WHAT [TASK ATTEMPT] name=value …`, or what stands for other things.
 fn line(observed: &Observed) -> String {
     match observed {
         Observed::Event(event) => {
             let Event { seq, what, id, attempt, at_ms, .. } = event;
-            let mut line =
-                format!("{seq} {}.{:03} {what} {id} {attempt}", time(*at_ms), at_ms % 1000);
+            let mut line = format!("{seq} {}.{:03} {what}", time(*at_ms), at_ms % 1000);
+            if let Some(id) = id {
+                line.push_str(&format!(" {id} {attempt}"));
+            }
             for (name, value) in event.options().filter(|(name, _)| *name != "at") {
                 line.push_str(&format!(" {name}={value}"));
             }
@@ -143,8 +145,10 @@ fn json_of(observed: &Observed) -> Value {
             let mut set = |name: &str, value: Value| object.insert(name.replace('-', "_"), value);
             set("seq", event.seq.into());
             set("what", event.what.clone().into());
-            set("id", event.id.to_string().into());
-            set("attempt", event.attempt.into());
+            if let Some(id) = event.id {
+                set("id", id.to_string().into());
+                set("attempt", event.attempt.into());
+            }
             set("at_ms", event.at_ms.into());
             for (name, value) in event.options().filter(|(name, _)| *name != "at") {
                 let is_name = ["queue", "kind", "worker", "reason"].contains(&name);

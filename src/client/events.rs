@@ -14,7 +14,7 @@ use crate::protocol::{Answer, put_request};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Observed {
-    /// Something happened to a task.
+    /// Something happened to a task, or a worker came or went.
     Event(Event),
     /// Events with the numbers from the first to the last were missed.
     Gap(u64, u64),

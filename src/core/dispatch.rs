@@ -1,5 +1,8 @@
 //! Brings ready tasks and free slots together, and leases.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
 use crate::core::line::Place;
 use crate::core::queues::Class;
 use crate::core::tasks::{How, Phase, Tasks};
@@ -289,21 +292,22 @@ impl Core {
     /// The best of the keyed classes: they are few, so each is looked at.
     fn first_keyed(&mut self, worker: u32, name: u32, pool: u32) -> Option<Next> {
         let mut best = None;
-        if let Some(classes) = self.owned.get(&name).cloned() {
-            for number in classes {
-                let class = self.queues.class(number);
-                let able = class.pools.contains(&pool) && self.fits(worker, number);
-                if !able || !self.is_open(class.queue) {
-                    continue;
-                }
-                let first = self.front(number, name);
-                let pass = self.pass_of(pool, number);
-                let own = first.map(|place| (pass, Source::Own, place.key, number, Source::Own));
-                best = best.into_iter().chain(own).min();
+        let mut last = None;
+        while let Some(number) = self.owned.get(&name).and_then(|its| first_after(its, last)) {
+            last = Some(number);
+            let class = self.queues.class(number);
+            let able = class.pools.contains(&pool) && self.fits(worker, number);
+            if !able || !self.is_open(class.queue) {
+                continue;
             }
+            let first = self.front(number, name);
+            let pass = self.pass_of(pool, number);
+            let own = first.map(|place| (pass, Source::Own, place.key, number, Source::Own));
+            best = best.into_iter().chain(own).min();
         }
-        let keyed = self.workers.pools.at(pool).keyed.clone();
-        for number in keyed {
+        let mut last = None;
+        while let Some(number) = first_after(&self.workers.pools.at(pool).keyed, last) {
+            last = Some(number);
             if !self.fits(worker, number) {
                 continue;
             }
@@ -366,5 +370,14 @@ impl Core {
     fn waits(&self, class: u32) -> bool {
         let class: &Class = self.queues.class(class);
         !class.keyed && class.listed.is_some() && self.is_open(class.queue)
+    }
+}
+
+/// The first of some numbers that comes after one, or the first of all: for a walk in which they may
+/// change.
+fn first_after(numbers: &BTreeSet<u32>, last: Option<u32>) -> Option<u32> {
+    match last {
+        None => numbers.first().copied(),
+        Some(last) => numbers.range((Bound::Excluded(last), Bound::Unbounded)).next().copied(),
     }
 }

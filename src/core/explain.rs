@@ -12,6 +12,7 @@ use crate::core::event::Peer;
 use crate::core::tasks::{How, Phase, Task};
 use crate::core::view::{set, spelled};
 use crate::core::{Ask, Core, Effects};
+use crate::cost::Habit;
 use crate::frame::Frame;
 use crate::message::{Code, Reply, Why};
 use crate::record::ResultFrame;
@@ -152,7 +153,7 @@ impl Core {
         }
         let kind = self.kinds.name(self.queues.class(task.class).kind);
         if self.is_straggler(&kind, ran_us)
-            && let Some((mean_us, sd_us)) = self.costs.habit(&kind)
+            && let Some(Habit { mean_us, sd_us }) = self.costs.habit(&kind)
         {
             let mean = Duration::try_from_secs_f64(mean_us / 1e6).unwrap_or_default();
             let mean_ms = u64::try_from(mean.as_millis()).unwrap_or(u64::MAX);

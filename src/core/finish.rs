@@ -55,6 +55,7 @@ impl Core {
         // Before this run is part of what is usual.
         let straggled = self.is_recording() && self.is_straggler(&self.kinds.name(kind), us);
         self.costs.succeeded(pair, self.now.wall_ms, us);
+        self.note_slowness(worker, pair);
         self.workers.reload_namesake(worker);
         self.close_breaker(worker, kind);
         let figures = [("us", us), STRAGGLED];

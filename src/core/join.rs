@@ -9,6 +9,7 @@ use crate::core::workers::{Ability, Worker};
 use crate::core::{Core, Effects};
 use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
 use crate::record::Write;
+use crate::route::Ratio;
 use crate::task::SessionId;
 
 /// How a worker's session ended, for the leases it still had.
@@ -20,6 +21,17 @@ pub(super) enum Loss {
     Crash,
     /// It did not come back after the scheduler's own restart.
     Restart,
+}
+
+impl Loss {
+    /// As `worker-left` has it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Returned => "bye",
+            Self::Crash => "lost",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 impl Core {
@@ -57,6 +69,7 @@ impl Core {
         fx.send(peer, Reply::Welcome { session: fresh, resumed: false });
         self.place(worker);
         self.write_worker(worker, fx);
+        self.event_worker(fx, "worker-joined", worker, "new");
         self.isolate_next(fx);
         self.feed(worker, fx);
     }
@@ -74,6 +87,7 @@ impl Core {
         let mut worker = Worker::new(session, name, self.worker_names.name(name), entry);
         worker.credential = credential;
         worker.peer = Some(peer);
+        worker.slowness = Ratio::of(self.costs.slowness(&self.worker_names.name(name)));
         self.workers.insert(worker)
     }
 
@@ -91,9 +105,10 @@ impl Core {
         if std::mem::take(&mut session.restored) {
             session.returned_us = self.now.mono_us;
         }
-        let (id, name, price) = (session.session, session.name, session.entry.price);
+        let (id, title, price) = (session.session, session.title.clone(), session.entry.price);
         let mut leases = session.leases.clone();
-        self.costs.set_price(&self.worker_names.name(name), price);
+        session.slowness = Ratio::of(self.costs.slowness(&title));
+        self.costs.set_price(&title, price);
         self.workers.connect(peer, Some(worker));
         fx.send(peer, Reply::Welcome { session: id, resumed: true });
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
@@ -112,6 +127,7 @@ impl Core {
         self.tell_drain(worker, fx);
         self.place(worker);
         self.write_worker(worker, fx);
+        self.event_worker(fx, "worker-joined", worker, "resumed");
         self.isolate_next(fx);
         self.feed(worker, fx);
     }
@@ -128,6 +144,7 @@ impl Core {
     /// A newer session has the name: the older one keeps its leases and gets nothing new.
     fn supersede(&mut self, worker: u32, fx: &mut Effects) {
         self.workers.sessions.at_mut(worker).superseded = true;
+        self.event_worker(fx, "worker-left", worker, "superseded");
         self.stop_feeding(worker, fx);
         self.tell_drain(worker, fx);
     }
@@ -252,6 +269,9 @@ impl Core {
         if session.entry.heartbeat_ms.is_none() {
             return self.end_session(worker, Loss::Crash, fx);
         }
+        if !session.superseded {
+            self.event_worker(fx, "worker-left", worker, "away");
+        }
         self.give_grace(worker, self.settings.grace_ms, fx);
     }
 
@@ -277,6 +297,9 @@ impl Core {
 
     /// A worker's session is over for good; its leases end with it.
     fn end_session(&mut self, worker: u32, loss: Loss, fx: &mut Effects) {
+        if !self.workers.sessions.at(worker).superseded {
+            self.event_worker(fx, "worker-left", worker, loss.word());
+        }
         self.stop_feeding(worker, fx);
         self.drop_breaker(worker);
         self.give_up_saving(worker);

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::dispatch::{NOBODY, holds};
 use crate::core::line::{Line, Place};
+use crate::core::rate::Beat;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
-use crate::frame::Decimal;
 use crate::message::Policy;
 
 /// The owner of a ready task that is set aside for its key.
@@ -21,15 +21,12 @@ pub(super) const ASIDE: u32 = u32::MAX - 3;
 /// How many tasks are set aside in one turn: about a millisecond.
 const SLICE: usize = 4096;
 
-/// How far beginnings that came late may be made up for, in microseconds: the loop's own jitter.
-const RATE_SLACK_US: u64 = 50_000;
-
 /// The runs of a queue: leases, and runs whose lease has ended and that go on.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     pub(super) count: u32,
-    /// Monotonic microseconds of when the last run began, by an even spread, or of the start.
-    pub(super) last_us: u64,
+    /// `rate=`: when the last run began, by an even spread, or of the start.
+    pub(super) last: Beat,
     /// The pools take it for closed.
     pub(super) is_shut: bool,
     /// `rate=`: when a timer is set; until it is over the queue is closed.
@@ -150,9 +147,7 @@ impl Core {
         self.give_way(slot);
         let queue = self.queues.queue_of(class);
         if let Some(rate) = queue.policy.rate {
-            let (now_us, due_us) = (self.now.mono_us, queue.runs.last_us + interval_us(rate));
-            let late = due_us + RATE_SLACK_US < now_us;
-            queue.runs.last_us = if late { now_us } else { due_us.min(now_us) };
+            queue.runs.last = queue.runs.last.of_run(rate, self.now.mono_us);
         }
         let number = self.queues.class(class).queue;
         self.open_or_shut(number);
@@ -271,7 +266,7 @@ impl Core {
     fn arm_rate(&mut self, number: u32) {
         let now_us = self.now.mono_us;
         let queue = self.queues.queue_mut(number);
-        let due_us = queue.policy.rate.map(|rate| queue.runs.last_us + interval_us(rate));
+        let due_us = queue.policy.rate.map(|rate| queue.runs.last.next_us(rate));
         let due_us = due_us.filter(|at_us| *at_us > now_us);
         let armed_us = std::mem::replace(&mut queue.runs.timer_us, due_us);
         if armed_us != due_us {
@@ -367,6 +362,9 @@ impl Core {
         if before.paused && !after.paused {
             queue.runs.resumed_us = now_us;
         }
+        if before.rate != after.rate {
+            queue.runs.last = queue.runs.last.whole();
+        }
         if before.key_limit != after.key_limit {
             self.count_keys_anew(number);
         }
@@ -422,9 +420,4 @@ impl Core {
 /// Whether something of the policies depends on what runs.
 fn is_bounded(policy: &Policy) -> bool {
     policy.limit.is_some() || policy.rate.is_some() || policy.key_limit.is_some()
-}
-
-/// Microseconds between two beginnings. By hand: 4 per second are 250,000 µs apart.
-fn interval_us(rate: Decimal) -> u64 {
-    1_000_000_000 / rate.thousandths().max(1)
 }

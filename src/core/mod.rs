@@ -4,7 +4,7 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`] and [`demand`],
+//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`], [`rate`] and [`demand`],
 //! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
 //! [`members`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
 //! [`inbox`], [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
@@ -51,6 +51,7 @@ mod order;
 mod pick;
 mod purge;
 mod queues;
+mod rate;
 mod release;
 mod restore;
 mod shares;

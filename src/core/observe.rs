@@ -1,4 +1,5 @@
-//! What happens to tasks, told to those who observe: EVENT, and the figures at an interval.
+//! What happens to tasks and who comes and goes, told to those who observe: EVENT, and the figures at an
+//! interval.
 //!
 //! Every event has a number, whether anybody observes or not; its text, or what that is made of, is
 //! kept only while somebody does, and for a minute after.
@@ -35,23 +36,30 @@ const PER_MS: u64 = 1000;
 /// Stands behind the figure of a run that was far longer than its kind's.
 pub(super) const STRAGGLED: (&str, u64) = ("straggler", 1);
 
-/// Something that happened to a task. [`Core::put_event`] spells it.
+/// Something that happened to a task or to a worker's session. [`Core::put_event`] spells it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Happening {
     /// Its number: one more than that of the one before it.
     pub seq: u64,
     what: &'static str,
-    id: TaskId,
-    attempt: Attempt,
     at_ms: u64,
-    /// Numbers of names, which are never used again.
-    queue: u32,
-    kind: u32,
+    task: Option<Subject>,
+    /// The number of a name, which is never used again.
     worker: Option<u32>,
     figure: Option<(&'static str, u64)>,
     straggled: bool,
     reason: &'static str,
     note: Option<Bytes>,
+}
+
+/// The task that something happened to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Subject {
+    id: TaskId,
+    attempt: Attempt,
+    /// Numbers of names, which are never used again.
+    queue: u32,
+    kind: u32,
 }
 
 /// Who observes, and the number of the last event.
@@ -160,14 +168,46 @@ impl Core {
         let happening = Happening {
             seq: self.observing.seq,
             what,
-            id,
-            attempt,
             at_ms: self.now.wall_ms,
-            queue: self.queues.queue(class.queue).name,
-            kind: class.kind,
+            task: Some(Subject {
+                id,
+                attempt,
+                queue: self.queues.queue(class.queue).name,
+                kind: class.kind,
+            }),
             worker: worker.map(|worker| worker.name),
             figure: figures.first().copied(),
             straggled: figures.contains(&STRAGGLED),
+            reason,
+            note: None,
+        };
+        self.record(happening, fx);
+    }
+
+    /// Tells that a worker's session has come or gone: `EVENT seq what at=… worker=… reason=…
+    /// [slots=N]`.
+    pub(super) fn event_worker(
+        &mut self,
+        fx: &mut Effects,
+        what: &'static str,
+        worker: u32,
+        reason: &'static str,
+    ) {
+        self.observing.seq += 1;
+        if !self.is_recording() {
+            return;
+        }
+        debug_assert!(HAPPENINGS.contains(&what), "{what} is no word of EVENT");
+        let session = self.workers.sessions.at(worker);
+        let slots = ("slots", u64::from(session.entry.slots));
+        let happening = Happening {
+            seq: self.observing.seq,
+            what,
+            at_ms: self.now.wall_ms,
+            task: None,
+            worker: Some(session.name),
+            figure: (what == "worker-joined").then_some(slots),
+            straggled: false,
             reason,
             note: None,
         };
@@ -217,14 +257,16 @@ impl Core {
 
     /// Appends the EVENT frame of something that happened.
     pub fn put_event(&self, happening: &Happening, out: &mut impl BufMut) {
-        let mut frame = Writer::verb(out, "EVENT")
-            .number(happening.seq)
-            .arg(happening.what)
-            .id(happening.id)
-            .number(happening.attempt.into())
-            .option_number("at", happening.at_ms)
-            .option("queue", &self.queue_names.name(happening.queue))
-            .option("kind", &self.kinds.name(happening.kind));
+        let mut frame = Writer::verb(out, "EVENT").number(happening.seq).arg(happening.what);
+        if let Some(task) = happening.task {
+            frame = frame.id(task.id).number(task.attempt.into());
+        }
+        frame = frame.option_number("at", happening.at_ms);
+        if let Some(task) = happening.task {
+            frame = frame
+                .option("queue", &self.queue_names.name(task.queue))
+                .option("kind", &self.kinds.name(task.kind));
+        }
         if let Some(worker) = happening.worker {
             frame = frame.option("worker", &self.worker_names.name(worker));
         }
@@ -242,15 +284,16 @@ impl Core {
 
     /// Whether an observer wants to be told of something.
     pub fn is_wanted(&self, happening: &Happening, filter: &EventFilter) -> bool {
-        let is = |wanted: &Option<String>, name: &dyn Fn() -> std::sync::Arc<str>| {
-            wanted.as_ref().is_none_or(|wanted| **wanted == *name())
+        let is = |wanted: &Option<String>, name: &dyn Fn(Subject) -> std::sync::Arc<str>| {
+            let its = |wanted: &String| happening.task.is_some_and(|its| **wanted == *name(its));
+            wanted.as_ref().is_none_or(its)
         };
         let worker = filter.worker.as_ref().is_none_or(|wanted| {
             happening.worker.is_some_and(|worker| **wanted == *self.worker_names.name(worker))
         });
         worker
             && (filter.what.is_empty() || filter.what.iter().any(|what| what == happening.what))
-            && is(&filter.queue, &|| self.queue_names.name(happening.queue))
-            && is(&filter.kind, &|| self.kinds.name(happening.kind))
+            && is(&filter.queue, &|task| self.queue_names.name(task.queue))
+            && is(&filter.kind, &|task| self.kinds.name(task.kind))
     }
 }

@@ -9,8 +9,9 @@ use rand::RngExt;
 use crate::core::Core;
 use crate::core::standing::Standing;
 use crate::core::workers::Pool;
+use crate::cost::Pair;
 use crate::message::Route;
-use crate::route::comes_before;
+use crate::route::{Ratio, comes_before};
 
 /// How long a task is believed to take where its kind was never measured, in microseconds. Any
 /// number would do: it is the same for all.
@@ -143,6 +144,19 @@ impl Core {
             if let Some(pace) = pace {
                 pace.put(kind, place, estimate_us);
             }
+        }
+    }
+
+    /// A run on a worker, booked on a pair, has shown how slow it is.
+    pub(super) fn note_slowness(&mut self, worker: u32, pair: Pair) {
+        let slowness = Ratio::of(self.costs.slowness_on(pair));
+        let session = self.workers.sessions.at_mut(worker);
+        session.slowness = slowness;
+        if session.superseded
+            && let name = session.name
+            && let Some(newer) = self.workers.by_name(name)
+        {
+            self.workers.sessions.at_mut(newer).slowness = slowness;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::core::entry::{Entry, Stored};
 use crate::core::holds::Hold;
+use crate::core::rate::Beat;
 use crate::core::tasks::{How, Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::workers::Worker;
@@ -131,7 +132,7 @@ impl Core {
             }
         }
         // A run may have begun just before the start.
-        self.queues.queue_mut(queue).runs.last_us = self.now.mono_us;
+        self.queues.queue_mut(queue).runs.last = Beat::at(self.now.mono_us);
         self.set_policy(queue, policy);
         Ok(())
     }
@@ -178,6 +179,7 @@ impl Core {
     pub fn restored(&mut self, now: Now, last: TaskId, fx: &mut Effects) {
         self.advance(now);
         self.last = self.last.max(last);
+        self.costs.restored();
         self.resume_runs();
         let workers: Vec<u32> = self.workers.sessions.iter().map(|(number, _)| number).collect();
         for worker in workers {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::core::slots::Slots;
 use crate::core::workers::{Pool, Worker, Workers};
 use crate::message::Route;
-use crate::route::{Circle, Pace, Ranked, Turns, Weight, load};
+use crate::route::{Circle, Load, Pace, Ranked, Turns, Weight, load};
 
 /// How many queues use each route that has an order.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl Standing {
             loads.set(place, free.then(|| load(runs, slots)));
         }
         if let Some(pace) = &mut self.pace {
-            pace.set(place, free.then_some((runs, slots)));
+            pace.set(place, free.then_some(Load { runs, slots, slowness: worker.slowness }));
         }
     }
 
@@ -113,12 +113,16 @@ impl Standing {
             free.filter(|(_, worker)| worker.is_free() && worker.stock.fits(amounts)).collect();
         for place in 0..pool.members.bound() {
             let worker = free.get(&place);
-            let runs = worker.map(|worker| (worker.busy(), worker.entry.slots));
+            let runs = worker.map(|worker| Load {
+                runs: worker.busy(),
+                slots: worker.entry.slots,
+                slowness: worker.slowness,
+            });
             if let Some(random) = &self.random {
                 assert_eq!(random.key(place), worker.map(|_| 0), "place {place} at random");
             }
             if let Some(loads) = &self.loads {
-                let key = runs.map(|(runs, slots)| load(runs, slots));
+                let key = runs.map(|its| load(its.runs, its.slots));
                 assert_eq!(loads.key(place), key, "place {place} by load");
             }
             if let Some(pace) = &self.pace {

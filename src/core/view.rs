@@ -14,9 +14,6 @@ use crate::task::{State, TaskId};
 /// How many slots of the task table one TASKS looks at, so that no question stalls the scheduler.
 const SCAN: u32 = 20_000;
 
-/// How far beyond its kind's habit a run is before it is called a straggler, in standard deviations.
-const STRAGGLER_SD: f64 = 4.0;
-
 impl Core {
     pub(super) fn view_queues(&self) -> Vec<u8> {
         let mut queues: Vec<Value> =
@@ -194,8 +191,7 @@ impl Core {
 
     /// A run far beyond its kind's habit is flagged, and left alone.
     pub(super) fn is_straggler(&self, kind: &str, running_us: u64) -> bool {
-        let habit = self.costs.habit(kind);
-        habit.is_some_and(|(mean, sd)| running_us as f64 > mean + STRAGGLER_SD * sd && sd > 0.0)
+        self.costs.habit(kind).is_some_and(|habit| habit.is_far_exceeded_by(running_us))
     }
 
     pub(super) fn view_stats(&self) -> Vec<u8> {

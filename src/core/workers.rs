@@ -17,7 +17,7 @@ use crate::core::standing::{Standing, Uses};
 use crate::core::stock::{Room, Stock, amount_of};
 use crate::core::unanswered::Unanswered;
 use crate::cost::Pair;
-use crate::route::{Weight, Weighted};
+use crate::route::{Ratio, Weight, Weighted};
 use crate::task::{Attempt, SessionId, TaskId};
 
 /// A connection after HELLO.
@@ -69,6 +69,8 @@ pub(super) struct Worker {
     pub(super) restored: bool,
     /// Monotonic microseconds of its return after that, or 0.
     pub(super) returned_us: u64,
+    /// How many times as long as usual its runs take, for the route `fastest`.
+    pub(super) slowness: Ratio,
     /// Where the figures of each kind are booked, by the kind's number.
     pub(super) pairs: Vec<Option<Pair>>,
     /// `session=… worker=…` of its state lines.
@@ -96,6 +98,7 @@ impl Worker {
             grace_until_us: 0,
             restored: false,
             returned_us: 0,
+            slowness: Ratio::ONE,
             pairs: Vec::new(),
             lease_words: format!(" session={session} worker={title}"),
             title,

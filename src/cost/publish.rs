@@ -30,17 +30,17 @@ impl Costs {
     /// Takes back a row that an earlier flush told, into a table on which nothing was booked yet;
     /// each row once, in any order. What would exceed [`PAIRS_MAX`](super::PAIRS_MAX) goes to [`OTHER`].
     ///
-    /// A kind's own row (worker `None`) counts only where none of its pairs is restored. Throughput
-    /// starts anew; where the stored one was above 0, the next flush tells the row with 0.
+    /// A kind's own row (worker `None`) says what durations were recently; the rest of it counts only
+    /// where none of its pairs is restored. Throughput starts anew; where the stored one was above 0,
+    /// the next flush tells the row with 0.
     pub fn restore(&mut self, kind: &str, worker: Option<&str>, figures: &Figures) {
         let restored = Book::restored(figures);
         let Some(worker) = worker else {
             let number = self.kind_number(kind);
-            if let Some(kind) =
-                self.kinds.get_mut(index(number)).filter(|kind| kind.rows.is_empty())
-            {
+            let Some(kind) = self.kinds.get_mut(index(number)) else { return };
+            (kind.recent, kind.is_recent_own) = (restored.recent, true);
+            if kind.rows.is_empty() {
                 kind.duration = restored.duration;
-                kind.recent = restored.recent;
                 kind.base = Some(Box::new(restored));
             }
             return;
@@ -50,16 +50,33 @@ impl Costs {
         let Some(kind) = self.kinds.get_mut(index(row.kind)) else { return };
         if kind.base.take().is_some() {
             kind.duration = Welford::default();
-            kind.recent = Decayed::default();
         }
         kind.duration.merge(&restored.duration);
-        kind.recent.merge(&restored.recent);
+        if !kind.is_recent_own {
+            kind.recent.merge(&restored.recent);
+        }
         row.book.get_or_insert_default().merge(&restored);
         if figures.throughput > 0.0 {
             row.throughput = figures.throughput;
             if !row.pending {
                 row.pending = true;
                 self.pending.push(number);
+            }
+        }
+    }
+
+    /// All rows are restored: what each worker's runs took, by what their kinds usually take, is known.
+    pub fn restored(&mut self) {
+        for row in &self.rows {
+            let recent = row.book.as_ref().map(|book| book.recent).filter(|it| it.weight() > 0.0);
+            let kind = self.kinds.get(index(row.kind)).map(|kind| kind.recent.mean());
+            if let (Some(recent), Some(usual_us)) =
+                (recent, kind.filter(|usual_us| *usual_us > 0.0))
+                && let Some(worker) = self.workers.get_mut(index(row.worker))
+            {
+                let ratio = recent.mean() / usual_us;
+                let ratios = Decayed::from_parts(recent.weight(), ratio, 0.0, recent.at_ms());
+                worker.slowness.merge(&ratios);
             }
         }
     }
@@ -117,13 +134,14 @@ impl Costs {
         row.pending
     }
 
-    /// The book of a kind: those of its pairs put together.
+    /// The book of a kind: those of its pairs put together, and its own of the recent past.
     pub(super) fn kind_book(&self, kind: &Kind) -> Book {
         let mut whole = kind.base.as_deref().cloned().unwrap_or_default();
         let rows = kind.rows.iter().filter_map(|&number| self.rows.get(index(number)));
         for book in rows.filter_map(|row| row.book.as_deref()) {
             whole.merge(book);
         }
+        whole.recent = kind.recent;
         whole
     }
 
@@ -145,7 +163,7 @@ impl Costs {
         gone(&kind.name, None);
         kind.base = None;
         kind.duration = Welford::default();
-        kind.recent = Decayed::default();
+        (kind.recent, kind.is_recent_own) = (Decayed::default(), false);
     }
 
     /// Moves old pairs of a kind into its [`OTHER`] pair, which itself stays.

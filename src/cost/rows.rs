@@ -13,12 +13,16 @@ pub(super) struct Kind {
     /// All pairs' durations together, kept along for estimates.
     pub(super) duration: Welford,
     pub(super) recent: Decayed,
+    /// Whether `recent` was restored from the kind's own row: those of its pairs say less.
+    pub(super) is_recent_own: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) name: Box<str>,
     pub(super) price_per_us: f64,
+    /// Each duration ÷ the recent mean of its kind before it.
+    pub(super) slowness: Decayed,
 }
 
 #[derive(Debug)]
@@ -39,7 +43,7 @@ pub(super) struct Row {
 pub(super) struct Entry<'a> {
     pub(super) book: &'a mut Book,
     pub(super) kind: &'a mut Kind,
-    pub(super) price_per_us: f64,
+    pub(super) worker: &'a mut Worker,
 }
 
 impl Costs {
@@ -47,7 +51,7 @@ impl Costs {
     pub(super) fn entry(&mut self, pair: Pair) -> Option<Entry<'_>> {
         let row = self.rows.get_mut(index(pair.0))?;
         let kind = self.kinds.get_mut(index(row.kind))?;
-        let price_per_us = self.workers.get(index(row.worker))?.price_per_us;
+        let worker = self.workers.get_mut(index(row.worker))?;
         if row.book.is_none() {
             self.live += 1;
             kind.rows.push(pair.0);
@@ -57,7 +61,7 @@ impl Costs {
             row.pending = true;
             self.pending.push(pair.0);
         }
-        Some(Entry { book: row.book.get_or_insert_default(), kind, price_per_us })
+        Some(Entry { book: row.book.get_or_insert_default(), kind, worker })
     }
 
     /// The number of the row of a pair, made or brought back if there is none.
@@ -98,6 +102,7 @@ impl Costs {
             base: None,
             duration: Welford::default(),
             recent: Decayed::default(),
+            is_recent_own: false,
         });
         let number = number_of_last(&self.kinds);
         self.kind_numbers.insert(name.into(), number);
@@ -108,7 +113,8 @@ impl Costs {
         if let Some(&number) = self.worker_numbers.get(name) {
             return number;
         }
-        self.workers.push(Worker { name: name.into(), price_per_us: 0.0 });
+        let slowness = Decayed::default();
+        self.workers.push(Worker { name: name.into(), price_per_us: 0.0, slowness });
         let number = number_of_last(&self.workers);
         self.worker_numbers.insert(name.into(), number);
         number

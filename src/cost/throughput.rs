@@ -16,6 +16,9 @@ type Buckets = [u32; 64];
 /// sum of whole buckets and exact for every `at` that is a whole second. The buckets are allocated
 /// with the first event and given back when the window is empty.
 ///
+/// By hand: of events at 0, 0.001, 59.999 and 60 s, three are in (0, 60 s], so the throughput at 60 s is
+/// 3 ÷ 60 = 0.05 per second.
+///
 /// Time may go backwards: an event that is too old for the buckets is dropped, any other is counted
 /// where it belongs.
 #[derive(Clone, Debug, Default)]

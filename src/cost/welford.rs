@@ -31,7 +31,10 @@ impl Welford {
         self.m2 += delta * (x - self.mean);
     }
 
-    /// Adds all observations of another one.
+    /// Adds all observations of another one: as if one had observed all.
+    ///
+    /// By hand: 2 and 4 (mean 3, m2 2) with 9, 11 and 13 (mean 11, m2 8) make the mean 3 + 8 × 3 ÷ 5 =
+    /// 7.8 and the m2 2 + 8 + 8² × 2 × 3 ÷ 5 = 86.8, as do all five.
     pub fn merge(&mut self, other: &Welford) {
         if other.count == 0 {
             return;

@@ -1,7 +1,7 @@
 //! EVENTS: what an observer wants to be told.
 
-/// What can happen to a task: the words of EVENT, in the order of protocol.md.
-pub const HAPPENINGS: [&str; 14] = [
+/// What can happen to a task, or to a worker's session: the words of EVENT, in the order of protocol.md.
+pub const HAPPENINGS: [&str; 16] = [
     "submitted",
     "leased",
     "progress",
@@ -16,6 +16,8 @@ pub const HAPPENINGS: [&str; 14] = [
     "dead",
     "cancelled",
     "retried",
+    "worker-joined",
+    "worker-left",
 ];
 
 /// Which events an observer gets, from where on, and how often the figures.

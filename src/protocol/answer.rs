@@ -322,17 +322,17 @@ pub struct Event {
     pub seq: u64,
     /// What happened, a word of protocol.md or of a later version.
     pub what: String,
-    /// The task.
-    pub id: TaskId,
-    /// The lease, or the last one; 0 if there was none yet.
+    /// The task; none where it happened to a worker's session.
+    pub id: Option<TaskId>,
+    /// The lease, or the last one; 0 if there was none yet, or is no task.
     pub attempt: Attempt,
     /// When, in Unix milliseconds.
     pub at_ms: u64,
 }
 
 impl Event {
-    /// Another option, decoded: `queue`, `kind`, and as the event has it `worker`, `reason`, `us`,
-    /// `wait-us`, `percent`.
+    /// Another option, decoded: of a task `queue` and `kind`, and as the event has it `worker`, `reason`,
+    /// `us`, `wait-us`, `percent`, `slots`.
     pub fn option(&self, name: &str) -> Option<Cow<'_, str>> {
         option(&self.frame, name)
     }
@@ -356,8 +356,13 @@ fn event(frame: &Frame) -> Option<Event> {
     words.verb();
     let seq = words.arg("number").ok()?.number("number", 0, u64::MAX).ok()?;
     let what = words.arg("what").ok()?.text()?.to_owned();
-    let id = words.id().ok()?;
-    let attempt = words.arg("attempt").ok()?.number("attempt", 0, u64::from(u32::MAX)).ok()?;
+    // What has no further arguments is of no task.
+    let mut rest = words;
+    let (mut id, mut attempt) = (None, 0);
+    if rest.arg("task").is_ok() {
+        id = Some(words.id().ok()?);
+        attempt = words.arg("attempt").ok()?.number("attempt", 0, u64::from(u32::MAX)).ok()?;
+    }
     let at_ms = option(frame, "at").and_then(|at| number(at.as_bytes()))?;
     let attempt = Attempt::try_from(attempt).ok()?;
     Some(Event { frame: frame.clone(), seq, what, id, attempt, at_ms })

@@ -12,8 +12,8 @@
 //! - `weighted`: [`Weighted`], a random choice in proportion to weight
 //! - `circle`: [`Circle`], one after the other by name
 //! - `turns`: [`Turns`], one after the other in proportion to weight
-//! - `ranked`: [`Ranked`], a random choice among those of the smallest key; the keys [`load`], [`finish`]
-//! - `pace`: [`Pace`], the smallest expected finish by kind
+//! - `ranked`: [`Ranked`], a random choice among those of the smallest key; the key [`load`]
+//! - `pace`: [`Pace`], the smallest expected [`finish`] by kind; [`Ratio`], how slow a worker is
 //!
 //! It never learns what a task, a session or a slot is; who is able and free is for its caller to say.
 
@@ -38,8 +38,8 @@ mod pace;
 pub use self::circle::{Circle, comes_before};
 pub use self::md5::point;
 pub use self::modulo::modulo;
-pub use self::pace::Pace;
-pub use self::ranked::{Ranked, finish, load};
+pub use self::pace::{Load, Pace, Ratio, finish};
+pub use self::ranked::{Ranked, load};
 pub use self::ring::Ring;
 pub use self::turns::{Turn, Turns};
 pub use self::weight::Weight;

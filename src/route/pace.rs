@@ -6,17 +6,69 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ranked::{Ranked, finish, load};
+use super::ranked::Ranked;
 
 /// How many kinds are kept in order at a time; beyond, the one that has rested longest is forgotten.
 /// It is put in order anew when it is asked for again.
 const KINDS_MAX: usize = 256;
 
+/// How many times as long as usual a worker takes, in parts of 2⁻¹⁶; above 0 and up to 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ratio(u32);
+
+impl Ratio {
+    /// As long as usual.
+    pub const ONE: Ratio = Ratio(1 << 16);
+
+    /// The nearest there is; [`Ratio::ONE`] for what is no number.
+    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+    pub fn of(ratio: f64) -> Ratio {
+        if ratio.is_nan() {
+            return Ratio::ONE;
+        }
+        Ratio(((ratio * 65_536.0).round() as u32).clamp(1, 1 << 26))
+    }
+
+    /// As a number.
+    pub fn value(self) -> f64 {
+        f64::from(self.0) / 65_536.0
+    }
+
+    /// That many times a time in microseconds, in parts of 2⁻¹⁶.
+    fn times(self, us: u64) -> u128 {
+        u128::from(us) * u128::from(self.0)
+    }
+}
+
+/// What a slot has to do, and on what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks that it runs.
+    pub runs: usize,
+    /// Tasks that it can run at once.
+    pub slots: u32,
+    /// How much longer than usual it takes with kinds that it was never measured with.
+    pub slowness: Ratio,
+}
+
+/// When a worker is expected to be through with one more task, for comparison: estimate × (runs + 1)
+/// ÷ slots. The estimate is in microseconds times 2¹⁶; the finish is that times 2³² and cut off, which
+/// is exact as in [`load`](super::load).
+///
+/// By hand: 3 s with 1 run on 4 slots is 3 s × 2 ÷ 4 = 1.5 s; 1 s with 2 runs on 2 slots is as much.
+pub fn finish(estimate: u128, runs: usize, slots: u32) -> u128 {
+    let estimate = estimate.min(ESTIMATE_MAX);
+    ((estimate * (runs as u128 + 1)) << 32) / u128::from(slots.max(1))
+}
+
+/// Keeps a finish of 65536 runs within 128 bits; 17 years.
+const ESTIMATE_MAX: u128 = 1 << 65;
+
 /// Slots, meant to be numbered densely, by load and by kind.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
-    /// The runs and slots of those here, and the serial number of their last change.
-    slots: Vec<Option<(usize, u32)>>,
+    /// The loads of those here, and the serial number of their last change.
+    slots: Vec<Option<Load>>,
     changed_at: Vec<u64>,
     changes: BTreeSet<(u64, u32)>,
     serial: u64,
@@ -30,7 +82,7 @@ struct Kind {
     seen: u64,
     /// By expected finish.
     measured: Ranked,
-    /// By (runs + 1) ÷ slots: one estimate for all of them.
+    /// By slowness × (runs + 1) ÷ slots: one estimate for all of them.
     unmeasured: Ranked,
 }
 
@@ -43,9 +95,9 @@ impl Pace {
         Pace::default()
     }
 
-    /// Notes that a slot is here with so many runs on so many slots of its own, or not here (`None`),
-    /// or that something about its estimates has changed. O(log n).
-    pub fn set(&mut self, index: u32, load: Option<(usize, u32)>) {
+    /// Notes that a slot is here with a load, or not here (`None`), or that something about its estimates
+    /// has changed. O(log n).
+    pub fn set(&mut self, index: u32, load: Option<Load>) {
         let at = index as usize;
         if self.slots.len() <= at {
             if load.is_none() {
@@ -97,7 +149,7 @@ impl Pace {
     }
 
     /// The smallest expected finish for a kind, and how many have it; whoever is unmeasured has the
-    /// estimate given, in microseconds. O(log n).
+    /// estimate given, in microseconds, times its slowness. O(log n).
     pub fn best(&self, kind: u32, estimate_us: u64) -> Option<(u128, usize)> {
         let (measured, unmeasured) = self.firsts(kind, estimate_us)?;
         let best = measured.into_iter().chain(unmeasured).map(|(finish, _)| finish).min()?;
@@ -121,14 +173,14 @@ impl Pace {
     fn firsts(&self, kind: u32, estimate_us: u64) -> Option<(Option<Best>, Option<Best>)> {
         let kind = self.kinds.get(&kind)?;
         let unmeasured = kind.unmeasured.first().and_then(|(_, count)| {
-            let (runs, slots) = self.load(kind.unmeasured.pick(0)?)?;
-            Some((finish(estimate_us, runs, slots), count))
+            let its = self.load(kind.unmeasured.pick(0)?)?;
+            Some((finish(its.slowness.times(estimate_us), its.runs, its.slots), count))
         });
         Some((kind.measured.first(), unmeasured))
     }
 
-    /// The runs and slots of a slot that is here.
-    pub fn load(&self, index: u32) -> Option<(usize, u32)> {
+    /// The load of a slot that is here.
+    pub fn load(&self, index: u32) -> Option<Load> {
         self.slots.get(index as usize).copied().flatten()
     }
 
@@ -151,8 +203,34 @@ impl Pace {
     fn keys(&self, index: u32, estimate_us: Option<u64>) -> (Option<u128>, Option<u128>) {
         match (self.load(index), estimate_us) {
             (None, _) => (None, None),
-            (Some((runs, slots)), Some(us)) => (Some(finish(us, runs, slots)), None),
-            (Some((runs, slots)), None) => (None, Some(load(runs + 1, slots))),
+            (Some(its), Some(us)) => {
+                (Some(finish(Ratio::ONE.times(us), its.runs, its.slots)), None)
+            }
+            (Some(its), None) => (None, Some(finish(its.slowness.times(1), its.runs, its.slots))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finishes_compare_as_the_fractions_do() {
+        let us = |us: u64| Ratio::ONE.times(us);
+        assert_eq!(finish(us(3_000_000), 1, 4), us(1_500_000) << 32);
+        assert_eq!(finish(us(3_000_000), 1, 4), finish(us(1_000_000), 2, 2));
+        let longest = Ratio::of(f64::INFINITY).times(u64::MAX);
+        assert!(finish(longest, 65_534, 65_535) < finish(longest, 65_535, 65_535));
+        assert_eq!(finish(Ratio::of(1.5).times(2), 0, 1), finish(us(3), 0, 1));
+    }
+
+    #[test]
+    fn ratios_are_bounded() {
+        assert_eq!([0.0, -1.0].map(|ratio| Ratio::of(ratio).value()), [1.0 / 65_536.0; 2]);
+        assert_eq!(
+            [1e9, f64::INFINITY, f64::NAN].map(|ratio| Ratio::of(ratio).value()),
+            [1024.0, 1024.0, 1.0]
+        );
     }
 }

@@ -95,27 +95,16 @@ pub fn load(runs: usize, slots: u32) -> u128 {
     ((runs as u128) << 32) / u128::from(slots.max(1))
 }
 
-/// When a worker is expected to be through with one more task, for comparison: estimate × (runs + 1)
-/// ÷ slots, in microseconds times 2³² and cut off, which is exact as in [`load`].
-///
-/// By hand: 3 s with 1 run on 4 slots is 3 s × 2 ÷ 4 = 1.5 s; 1 s with 2 runs on 2 slots is as much.
-pub fn finish(estimate_us: u64, runs: usize, slots: u32) -> u128 {
-    ((u128::from(estimate_us) * (runs as u128 + 1)) << 32) / u128::from(slots.max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn loads_and_finishes_compare_as_the_fractions_do() {
+    fn loads_compare_as_the_fractions_do() {
         assert_eq!(load(1, 4), 1 << 30);
         assert_eq!(load(1, 4), load(2, 8));
         assert!(load(1, 3) > load(1, 4));
         assert!(load(65_534, 65_535) > load(65_533, 65_534));
         assert!(load(1, 65_535) < load(1, 65_534));
-        assert_eq!(finish(3_000_000, 1, 4), 1_500_000 << 32);
-        assert_eq!(finish(3_000_000, 1, 4), finish(1_000_000, 2, 2));
-        assert!(finish(u64::MAX, 65_534, 65_535) < finish(u64::MAX, 65_535, 65_535));
     }
 }

@@ -84,6 +84,39 @@ fn tasks_can_have_keys_routes_and_unique_names() {
 }
 
 #[test]
+fn policies_are_compared_with_first_come_and_random() {
+    let server = Server::start();
+    let more = "-n=500 --backlog=50 --rounds=2 --order=all --route=hash,round-robin --keys=9";
+    let report = bench(server.addr(), &more.split(' ').collect::<Vec<_>>()).unwrap();
+    let policies = report["policies"].as_array().expect("a list");
+    assert_eq!(policies.len(), 1 + 4 * 2, "{report}");
+    let base = &policies[0];
+    assert_eq!((&base["order"], &base["route"]), (&"fcfs".into(), &"random".into()));
+    assert_eq!((&base["ratio"], &base["ratio_least"]), (&1.0.into(), &1.0.into()));
+    for policy in policies {
+        positive(policy, &["tps", "ratio", "ratio_least", "ratio_most"]);
+        assert!(policy["ratio_least"].as_f64() <= policy["ratio_most"].as_f64(), "{policy}");
+    }
+    assert_eq!((&report["kind"], &report["rounds"]), (&"policies".into(), &2.into()));
+    assert_eq!(
+        (&report["order"], &report["route"]),
+        (&"fcfs,sjf,priority,deadline".into(), &"round-robin,hash".into())
+    );
+}
+
+#[test]
+fn the_cost_of_observers_is_measured() {
+    let report = bench_alone("memory:", &["-n=500", "--rounds=1", "--observer=fast,slow"]);
+    let observers = report["policies"].as_array().expect("a list").iter();
+    let observers: Vec<&Value> = observers.map(|policy| &policy["observer"]).collect();
+    assert_eq!(observers, [&Value::Null, &"fast".into(), &"slow".into()]);
+    let said =
+        say(&mut ganger("bench --store memory: -n 500 --rounds 1 --order sjf,priority".split(' ')))
+            .with(0);
+    assert!(said.out.contains("priority + random") && said.out.contains("% ("), "{said:?}");
+}
+
+#[test]
 fn waiting_tasks_are_measured() {
     let server = Server::start();
     let report = bench(server.addr(), &["--queued=3000"]).unwrap();
@@ -125,9 +158,22 @@ fn waiting_tasks_outlast_the_kill_of_a_scheduler_that_keeps_them() {
 #[test]
 fn options_that_cannot_be_are_refused() {
     let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-    for (option, expected) in [("--payload=15", "--payload is 16 to"), ("--rate=0", "--rate is")] {
-        let error = bench(addr, &[option]).unwrap_err();
-        assert!(error.contains(expected), "{option}: {error}");
+    for (options, expected) in [
+        (&["--payload=15"][..], "--payload is 16 to"),
+        (&["--rate=0"], "--rate is"),
+        (&["--order=all", "--phases=serial"], "no --phases but e2e"),
+        (&["--route=hash,modulo", "--queued=9"], "no --queued"),
+    ] {
+        let error = bench(addr, options).unwrap_err();
+        assert!(error.contains(expected), "{options:?}: {error}");
+    }
+    for (option, expected) in [
+        ("--order=lifo", "give all, or of fcfs, sjf, priority, deadline"),
+        ("--route=best", "give all, or of weighted-random"),
+        ("--observer=lazy", "possible values: fast, slow"),
+        ("--rounds=0", "1..=1000"),
+    ] {
+        say(&mut ganger(["bench", option])).with(2).tells(expected);
     }
 }
 

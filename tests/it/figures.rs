@@ -14,6 +14,7 @@ use crate::support::{Peer, Server, redis};
 struct Told {
     waits_us: Vec<f64>,
     durations_us: Vec<f64>,
+    failures_us: Vec<f64>,
     successes_at_ms: Vec<u64>,
     failed: u64,
     lost: u64,
@@ -58,7 +59,10 @@ fn note(frame: &str, told: &mut BTreeMap<String, Told>) -> bool {
             pair.durations_us.push(number("us").expect("a duration"));
             pair.successes_at_ms.push(option("at").and_then(|at| at.parse().ok()).expect("a time"));
         }
-        "failed" => pair.failed += 1,
+        "failed" => {
+            pair.failures_us.push(number("us").expect("a duration"));
+            pair.failed += 1;
+        }
         "lost" => pair.lost += 1,
         _ => {}
     }
@@ -107,7 +111,7 @@ fn the_figures_in_redis_are_those_of_the_events() {
 
 /// Has two workers do tasks of two kinds, some of which fail; how many leases end.
 fn work(server: &Server) -> usize {
-    let options = "kinds=resize,encode slots=4";
+    let options = "kinds=resize,encode slots=4 price=7.2";
     let workers: Vec<_> = ["a", "b"]
         .iter()
         .map(|name| {
@@ -191,6 +195,8 @@ fn compare(pair: &str, stored: &BTreeMap<String, f64>, told: &Told) {
     );
     assert_close(&format!("{pair} wait"), figure("wait-mean-us"), wait);
     assert_close(&format!("{pair} throughput"), figure("throughput"), throughput);
+    let worked_us: f64 = told.durations_us.iter().chain(&told.failures_us).sum();
+    assert_close(&format!("{pair} spend"), figure("spend"), worked_us / 1e6 * 0.002);
     let cost = throughput * (-wait / duration).exp();
     assert_close(&format!("{pair} cost"), figure("cost"), cost);
     assert_eq!(figure("lost") as u64, told.lost, "{pair} lost");

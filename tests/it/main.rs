@@ -4,6 +4,7 @@
 //! - `cli`: the program's other commands, as processes.
 //! - `client`: the library for peers.
 //! - `core`: golden scripts, each a situation, against the core.
+//! - `estimates`: what was measured is measured still after a kill.
 //! - `examples`: the programs beside the sources, as processes.
 //! - `figures`: the figures in Redis are those of the events.
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
@@ -29,6 +30,7 @@ mod bench;
 mod cli;
 mod client;
 mod core;
+mod estimates;
 mod examples;
 mod figures;
 mod fuzz_corpus;

@@ -151,7 +151,8 @@ impl Inbox {
         Ok(Some(heard))
     }
 
-    fn clear(&mut self) {
+    /// Takes all that came.
+    pub(super) fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
     }
 }

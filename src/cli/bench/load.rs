@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use tokio::sync::{Barrier, Notify};
 
 use super::payload;
-use crate::message::{Hello, Role};
+use crate::frame::Decimal;
+use crate::message::{Hello, Order, Role};
 use crate::protocol::Submission;
 use crate::route::Weight;
 
@@ -19,6 +20,10 @@ pub(super) struct Shape {
     pub(super) kind: String,
     /// Their queue, if it is not the default one.
     pub(super) queue: Option<String>,
+    /// The orders in which they are done: they have what these go by.
+    pub(super) orders: Vec<Order>,
+    /// How many of a client's may be undone at once.
+    pub(super) backlog: Option<u64>,
     /// How many different keys they have; 0 for none.
     pub(super) keys: u64,
     /// Whether each has a `unique=`.
@@ -33,6 +38,8 @@ pub(super) struct Shape {
     pub(super) token: Option<String>,
 }
 
+const HOUR_MS: u64 = 3_600_000;
+
 impl Shape {
     /// Appends the SUBMIT of a task.
     pub(super) fn put(&self, number: u64, watch: bool, out: &mut Vec<u8>) -> Result<()> {
@@ -40,8 +47,12 @@ impl Shape {
         payload::put_payload(number, self.payload, &mut payload);
         let key = (self.keys > 0).then(|| format!("k{}", number % self.keys.max(1)));
         let unique = self.unique.then(|| format!("u{number}"));
+        let by = |order: Order| self.orders.contains(&order);
         let submission = Submission {
             queue: self.queue.as_deref(),
+            priority: by(Order::Priority).then(|| Decimal::whole(number % 10)),
+            time_ms: by(Order::Sjf).then_some(1 + number % 100),
+            expires_ms: by(Order::Deadline).then_some(HOUR_MS + number % 1000),
             key: key.as_deref(),
             unique: unique.as_deref(),
             result_ttl_ms: self.result_ttl_ms,
@@ -53,7 +64,7 @@ impl Shape {
 
     /// The part of a SUBMIT before its payload, if it is the same for all.
     pub(super) fn head(&self, watch: bool) -> Result<Option<Vec<u8>>> {
-        if self.keys > 0 || self.unique {
+        if self.keys > 0 || self.unique || self.orders.iter().any(|order| *order != Order::Fcfs) {
             return Ok(None);
         }
         let mut frame = Vec::new();

@@ -21,16 +21,20 @@
 //! | `peak_rss_mb` | the most memory that the scheduler had in `e2e` |
 //! | `foreign_cores` | what other programs had of the machine: noise |
 //! | `rss_per_task`, `disk_per_task` | growth from the drained to the filled scheduler |
+//! | `policies` | of each order and route: its `e2e_tps`, and what share that and its CPU time are of those of `fcfs` + `random` |
 //! | `restart_s` | from the start after a kill until STATS counts every task |
 //!
 //! - `options`: what it is told. `report`: what it prints.
 //! - `scheduler`, `process`, `scratch`: what is measured. `usage`: its CPU time and memory.
-//! - `phases`, `queued`: what is done in which order. `run`: one phase.
-//! - `load`: what connections share; `submitter`, `open`, `worker`: connections; `link`: their bytes.
+//! - `phases`, `queued`, `compare`: what is done in which order. `run`: one phase.
+//! - `load`: what connections share; `submitter`, `open`, `worker`, `observer`: connections; `link`: their
+//!   bytes.
 //! - `payload`: how a result tells whose it is.
 
+mod compare;
 mod link;
 mod load;
+mod observer;
 mod open;
 mod options;
 mod payload;
@@ -51,13 +55,16 @@ use anyhow::{Context, Result, bail};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use self::options::{Options, What};
+pub use self::observer::Pace;
+pub use self::options::{Options, Orders, Routes, What};
 pub use self::report::Report;
 
+use self::compare::compare;
 use self::link::{Refused, Unreachable};
 use self::phases::Bench;
 use self::scheduler::Scheduler;
 use super::exit::Exit;
+use crate::message::{Order, Route};
 
 /// Measures, and prints the figures: a table, or one line of JSON.
 ///
@@ -110,8 +117,13 @@ async fn all(scheduler: Scheduler, options: &Options) -> Result<Report> {
     let mut bench = Bench { scheduler, options, shape: options.shape() };
     let mut report = Report::default();
     describe(options, &mut report);
-    if let Some(route) = &options.route {
-        bench.scheduler.set_route(&bench.shape, route).await?;
+    if options.compares() {
+        compare(&bench, &mut report).await?;
+        return Ok(report);
+    }
+    let policy = (options.orders().first().copied(), options.routes().first().copied());
+    if policy != (None, None) {
+        bench.scheduler.set_policy(&bench.shape, policy).await?;
     }
     if options.queued > 0 {
         bench.queued(&mut report).await?;
@@ -124,18 +136,27 @@ async fn all(scheduler: Scheduler, options: &Options) -> Result<Report> {
 /// What the figures were taken with.
 fn describe(options: &Options, report: &mut Report) {
     let store = options.connect.map_or(options.store.clone(), |addr| addr.to_string());
-    report.set("kind", if options.queued > 0 { "queued" } else { "phases" });
+    let kind = match options {
+        _ if options.compares() => "policies",
+        _ if options.queued > 0 => "queued",
+        _ => "phases",
+    };
+    report.set("kind", kind);
     report.set("version", env!("CARGO_PKG_VERSION"));
     report.set("store", store);
     report.set("tasks", if options.queued > 0 { options.queued } else { options.tasks });
     report.set("clients", options.clients);
     report.set("workers", options.workers);
     report.set("window", options.window);
+    report.set("backlog", options.backlog);
     report.set("depth", options.depth);
     report.set("payload", options.payload);
     report.set("result", options.result);
     report.set("client_threads", options.client_threads);
-    report.set("route", options.route.clone());
+    let orders: Vec<&str> = options.orders().into_iter().map(Order::word).collect();
+    let routes: Vec<&str> = options.routes().into_iter().map(Route::word).collect();
+    report.set("order", Some(orders.join(",")).filter(|words| !words.is_empty()));
+    report.set("route", Some(routes.join(",")).filter(|words| !words.is_empty()));
     report.set("keys", options.keys);
     report.set("unique", options.unique);
 }

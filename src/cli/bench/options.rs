@@ -7,8 +7,9 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use super::load::Shape;
+use super::observer::Pace;
 use super::payload::{LONGEST, NUMBER};
-use crate::task::is_name;
+use crate::message::{Order, Route};
 
 /// Measures a scheduler: how many tasks a second, how long one takes, and what it costs.
 ///
@@ -50,6 +51,9 @@ pub struct Options {
     /// Unacknowledged submissions of a client
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
     pub window: u64,
+    /// Tasks of a client that are not done, beyond which it submits no more; without, as many as there are
+    #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub backlog: Option<u64>,
     /// Tasks that a worker holds at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     pub depth: u32,
@@ -62,10 +66,25 @@ pub struct Options {
     /// How long results are kept, in milliseconds; an hour unless given
     #[arg(long, value_name = "MS")]
     pub result_ttl: Option<u64>,
-    /// How tasks find their workers, in a queue of their own: a route, like hash or least-loaded
-    #[arg(long)]
-    pub route: Option<String>,
-    /// Give the tasks so many different keys
+    /// In which order tasks are done, in a queue of their own: an order, like sjf, or `all`. Of several
+    /// orders or routes, each with each is compared with fcfs and random, by throughput
+    #[arg(long, value_name = "ORDER", value_delimiter = ',', value_parser = orders)]
+    pub order: Vec<Orders>,
+    /// How tasks find their workers, in a queue of their own: a route, like hash or least-loaded, or `all`
+    #[arg(long, value_name = "ROUTE", value_delimiter = ',', value_parser = routes)]
+    pub route: Vec<Routes>,
+    /// Also compare fcfs and random while an observer follows all events
+    #[arg(
+        long = "observer",
+        value_name = "PACE",
+        value_delimiter = ',',
+        conflicts_with = "connect"
+    )]
+    pub observers: Vec<Pace>,
+    /// Rounds of a comparison
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub rounds: u16,
+    /// Give the tasks so many different keys, for hash and modulo; without, each counts for itself
     #[arg(long, default_value_t = 0)]
     pub keys: u64,
     /// Give each task a `unique=`
@@ -86,6 +105,38 @@ pub struct Options {
     /// Seconds that a start and a phase may take
     #[arg(long, value_name = "S", default_value_t = 120)]
     pub limit: u64,
+}
+
+/// All phases.
+const WHOLE: &[What] = &[What::E2e, What::Submit, What::Drain, What::Serial, What::Open];
+
+/// An order, or all of them.
+#[derive(Clone, Debug)]
+pub struct Orders(Vec<Order>);
+
+/// A route, or all of them.
+#[derive(Clone, Debug)]
+pub struct Routes(Vec<Route>);
+
+fn orders(text: &str) -> Result<Orders, String> {
+    one_or_all(text, &Order::ALL, Order::word).map(Orders)
+}
+
+fn routes(text: &str) -> Result<Routes, String> {
+    one_or_all(text, &Route::ALL, Route::word).map(Routes)
+}
+
+fn one_or_all<T: Copy>(
+    text: &str,
+    all: &[T],
+    word: fn(T) -> &'static str,
+) -> Result<Vec<T>, String> {
+    if text == "all" {
+        return Ok(all.to_vec());
+    }
+    let one = all.iter().copied().find(|one| word(*one) == text);
+    let words = || all.iter().map(|one| word(*one)).collect::<Vec<_>>().join(", ");
+    one.map(|one| vec![one]).ok_or_else(|| format!("give all, or of {}", words()))
 }
 
 /// What can be measured.
@@ -116,9 +167,30 @@ impl Options {
         }
         ensure!(self.rate.is_finite() && self.rate > 0.0, "--rate is more than nothing");
         ensure!(self.serial_tasks > 0 && self.open_tasks > 0, "a phase has at least one task");
-        let route = self.route.as_deref().unwrap_or("hash");
-        ensure!(is_name(route), "--route is a route, like hash or least-loaded");
+        let alone = self.queued == 0 && [WHOLE, &[What::E2e]].contains(&&*self.phases);
+        ensure!(
+            alone || !self.compares(),
+            "several orders, routes or observers are compared by their round trips: \
+             no --phases but e2e, and no --queued"
+        );
         Ok(())
+    }
+
+    /// The orders that were given, each once.
+    pub(super) fn orders(&self) -> Vec<Order> {
+        let given: Vec<Order> = self.order.iter().flat_map(|orders| orders.0.clone()).collect();
+        Order::ALL.into_iter().filter(|order| given.contains(order)).collect()
+    }
+
+    /// The routes that were given, each once.
+    pub(super) fn routes(&self) -> Vec<Route> {
+        let given: Vec<Route> = self.route.iter().flat_map(|routes| routes.0.clone()).collect();
+        Route::ALL.into_iter().filter(|route| given.contains(route)).collect()
+    }
+
+    /// Whether policies are compared with each other.
+    pub(super) fn compares(&self) -> bool {
+        self.orders().len() > 1 || self.routes().len() > 1 || !self.observers.is_empty()
     }
 
     /// Whether something is to be measured.
@@ -133,8 +205,12 @@ impl Options {
             None => "bench".to_owned(),
             Some(_) => format!("bench-{}-{}", std::process::id(), crate::server::clock::wall_ms()),
         };
+        let orders = self.orders();
+        let has_policy = !orders.is_empty() || !self.route.is_empty() || self.compares();
         Shape {
-            queue: self.route.is_some().then(|| kind.clone()),
+            queue: has_policy.then(|| kind.clone()),
+            orders,
+            backlog: self.backlog,
             kind,
             keys: self.keys,
             unique: self.unique,

@@ -22,6 +22,11 @@ impl Report {
         self.set(name, rounded(value));
     }
 
+    /// Adds a line for people.
+    pub(super) fn row(&mut self, label: &str, text: String) {
+        self.rows.push((label.into(), text));
+    }
+
     /// Adds a distribution of times that were taken in nanoseconds, in microseconds.
     pub(super) fn latencies(&mut self, name: &str, label: &str, times: &Histogram<u64>) {
         let us = |quantile: f64| times.value_at_quantile(quantile) as f64 / 1e3;
@@ -63,7 +68,8 @@ fn spelled(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-fn grouped(value: f64) -> String {
+/// A whole number with thousands apart.
+pub(super) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

@@ -16,7 +16,7 @@ use super::process::Process;
 use super::scratch::Scratch;
 use super::usage;
 use crate::frame::Writer;
-use crate::message::Role;
+use crate::message::{Order, Role, Route};
 
 /// A scheduler, and the Redis that was started for it.
 pub(super) struct Scheduler {
@@ -108,11 +108,22 @@ impl Scheduler {
         count.with_context(|| format!("STATS counts no {state} tasks: {stats}"))
     }
 
-    /// Sets how tasks of the run's queue find their workers.
-    pub(super) async fn set_route(&self, shape: &Shape, route: &str) -> Result<()> {
+    /// Sets in which order tasks of the run's queue are done, and how they find their workers.
+    pub(super) async fn set_policy(
+        &self,
+        shape: &Shape,
+        (order, route): (Option<Order>, Option<Route>),
+    ) -> Result<()> {
         let Some(queue) = &shape.queue else { bail!("the default queue is left as it is") };
         let mut link = self.operator(shape).await?;
-        Writer::verb(&mut link.out, "QUEUE").arg(queue).option("route", route).end();
+        let mut frame = Writer::verb(&mut link.out, "QUEUE").arg(queue);
+        if let Some(order) = order {
+            frame = frame.option("order", order.word());
+        }
+        if let Some(route) = route {
+            frame = frame.option("route", route.word());
+        }
+        frame.end();
         link.request().await.context("QUEUE")?;
         Ok(())
     }

@@ -44,6 +44,8 @@ struct Part {
     shape: Shape,
     pace: Pace,
     watch: bool,
+    /// So many may be undone at once.
+    backlog: u64,
     /// What all SUBMITs begin with, if they do.
     head: Option<Vec<u8>>,
     blank: Vec<u8>,
@@ -67,6 +69,11 @@ impl Part {
             shape: shape.clone(),
             pace: phase.pace,
             watch: phase.watch,
+            // Without workers, or without results to wait for, none is ever known to be done.
+            backlog: shape
+                .backlog
+                .filter(|_| phase.watch && phase.workers > 0 && !phase.staged)
+                .unwrap_or(u64::MAX),
             head: shape.head(phase.watch)?,
             blank: blank_result(shape.result),
             first,
@@ -93,7 +100,10 @@ impl Part {
     fn put(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let sent = self.next - self.first;
         let allowed = match self.pace {
-            Pace::Window(window) => window - (sent - self.acked()),
+            Pace::Window(window) => {
+                let room = self.backlog.saturating_sub(sent - self.done);
+                (window - (sent - self.acked())).min(room)
+            }
             Pace::Serial => u64::from(sent == self.done && sent == self.acked()),
         };
         if self.pace == Pace::Serial && allowed > 0 {

@@ -23,8 +23,14 @@ use crate::message::{Order, Route};
 /// Plays a mixed workload under each order and route in virtual time, and compares them.
 ///
 /// 8 workers of unequal speed and slots; kinds that take 20 ms to 2 s in the mean, each lognormal;
-/// priorities, deadlines and 1000 keys. Each pair is played twice: all tasks at once, and as they come
-/// at --load.
+/// priorities, deadlines and 1000 keys. Each pair is played three times: all tasks at once; steadily, as
+/// they come at --load; and in waves, each of --load × the slots of all workers, and the next when all
+/// of it is done.
+///
+/// MAKESPAN to OFF WEIGHT are of all at once (FAIRNESS is that of the waits, 1 if all are equal; OFF
+/// WEIGHT the largest difference of a worker's share of the runs from its share of the weights); STEADY
+/// WAIT and STEADY TIME (from submission to end) are means; WITH OWNER is the share of steady tasks that
+/// ran where the ring has their keys; WAVES is the makespan.
 #[derive(Debug, Args)]
 pub(super) struct Simulate {
     /// Tasks of a play
@@ -32,7 +38,7 @@ pub(super) struct Simulate {
     #[arg(value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     tasks: u32,
 
-    /// Share of what the workers can do that comes in, up to 0.99
+    /// Share of what the workers can do that comes in, and of their slots that a wave takes, up to 0.99
     #[arg(long, default_value = "0.8", value_parser = load)]
     load: Decimal,
 
@@ -57,6 +63,7 @@ impl Simulate {
     pub(super) fn run(&self, output: &Output) -> Outcome {
         let together = Workload::new(self.tasks, Arrival::Together, self.seed);
         let steady = Workload::new(self.tasks, Arrival::Steady(self.load.value()), self.seed);
+        let waves = Workload::new(self.tasks, Arrival::Waves(self.load.value()), self.seed);
         let head = [
             "ORDER",
             "ROUTE",
@@ -67,7 +74,9 @@ impl Simulate {
             ">FAIRNESS",
             ">OFF WEIGHT",
             ">STEADY WAIT",
+            ">STEADY TIME",
             ">WITH OWNER",
+            ">WAVES",
         ];
         let (mut table, mut rows) = (Table::new(&head), Vec::new());
         for order in chosen(&self.orders, &Order::ALL) {
@@ -75,8 +84,9 @@ impl Simulate {
                 let policies = self.policies(order, route);
                 let at_once = play(&together, &policies, self.seed).map_err(failed)?;
                 let in_time = play(&steady, &policies, self.seed).map_err(failed)?;
-                table.row(cells(order, route, &at_once, &in_time));
-                rows.push(row(order, route, &at_once, &in_time));
+                let in_waves = play(&waves, &policies, self.seed).map_err(failed)?;
+                table.row(cells(order, route, [&at_once, &in_time, &in_waves]));
+                rows.push(row(order, route, [&at_once, &in_time, &in_waves]));
             }
         }
         if output.is_json() {
@@ -97,7 +107,7 @@ fn chosen<T: Copy>(given: &[T], all: &[T]) -> Vec<T> {
     if given.is_empty() { all.to_vec() } else { given.to_vec() }
 }
 
-fn cells(order: Order, route: Route, at_once: &Played, in_time: &Played) -> [String; 10] {
+fn cells(order: Order, route: Route, [at_once, in_time, in_waves]: [&Played; 3]) -> [String; 12] {
     [
         order.word().to_owned(),
         route.word().to_owned(),
@@ -108,16 +118,19 @@ fn cells(order: Order, route: Route, at_once: &Played, in_time: &Played) -> [Str
         format!("{:.2}", at_once.fairness),
         format!("{:.1}%", 100.0 * at_once.off_weight),
         spoken_ms(in_time.mean_wait_us / 1000.0),
+        spoken_ms(in_time.mean_sojourn_us / 1000.0),
         format!("{:.1}%", 100.0 * in_time.with_owner),
+        spoken_ms(in_waves.makespan_us as f64 / 1000.0),
     ]
 }
 
-fn row(order: Order, route: Route, at_once: &Played, in_time: &Played) -> Value {
+fn row(order: Order, route: Route, [at_once, in_time, in_waves]: [&Played; 3]) -> Value {
     json!({
         "order": order.word(),
         "route": route.word(),
         "together": at_once.value(),
         "steady": in_time.value(),
+        "waves": in_waves.value(),
     })
 }
 

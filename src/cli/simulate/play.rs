@@ -26,8 +26,12 @@ pub(super) struct Outcome {
     /// From the first submission to the last end, in microseconds.
     pub(super) makespan_us: u64,
     pub(super) mean_wait_us: f64,
+    /// From submission to end.
+    pub(super) mean_sojourn_us: f64,
     pub(super) p99_wait_us: u64,
     pub(super) max_wait_us: u64,
+    /// By how much the last task to begin before another one came later than that, at most.
+    pub(super) overtaken_us: u64,
     /// Of all waits, 1 if all are equal (R. Jain, D. Chiu and W. Hawe, 1984): (Σw)² ÷ (n Σw²).
     pub(super) fairness: f64,
     /// The largest difference between a worker's share of the runs and of the weights.
@@ -41,8 +45,10 @@ impl Outcome {
         json!({
             "makespan_us": self.makespan_us,
             "mean_wait_us": self.mean_wait_us,
+            "mean_sojourn_us": self.mean_sojourn_us,
             "p99_wait_us": self.p99_wait_us,
             "max_wait_us": self.max_wait_us,
+            "overtaken_us": self.overtaken_us,
             "fairness": self.fairness,
             "off_weight": self.off_weight,
             "with_owner": self.with_owner,
@@ -60,14 +66,13 @@ pub(super) fn play(workload: &Workload, policies: &str, seed: u64) -> Result<Out
     stage.say(CLIENT, &format!("QUEUE q {policies}\n"))?;
     stage.warm_up()?;
     stage.begin_us = stage.now.mono_us;
-    for (number, piece) in workload.pieces.iter().enumerate() {
-        stage.later(stage.begin_us + piece.at_us, Happening::Submit(number));
-    }
+    stage.expect(workload);
     while let Some(Reverse((at_us, _, happening))) = stage.future.pop() {
         stage.pass_to(at_us);
         match happening {
             Happening::Submit(number) => {
                 let piece = workload.pieces.get(number).ok_or("a piece that is none")?;
+                stage.came_us.push(stage.now.mono_us);
                 stage.say(CLIENT, &submit(number, piece))?;
             }
             Happening::Done { worker, id, attempt } => {
@@ -75,6 +80,9 @@ pub(super) fn play(workload: &Workload, policies: &str, seed: u64) -> Result<Out
             }
         }
         stage.begin_runs(workload)?;
+        if stage.future.is_empty() {
+            stage.expect(workload);
+        }
     }
     stage.outcome(workload)
 }
@@ -96,15 +104,29 @@ struct Stage {
     /// Numbers what is to happen, so that what was said first happens first.
     said: u64,
     begin_us: u64,
-    /// Each task's wait in microseconds and its worker, as they begin.
-    runs: Vec<(usize, u64, usize)>,
+    /// When each task came.
+    came_us: Vec<u64>,
+    /// The runs as they begin.
+    runs: Vec<Ran>,
+}
+
+/// A run of a task.
+#[derive(Clone, Copy, Debug)]
+struct Ran {
+    /// The task's place in the workload.
+    number: usize,
+    /// The worker.
+    hand: usize,
+    wait_us: u64,
+    run_us: u64,
 }
 
 impl Stage {
     fn new(seed: u64) -> Self {
         let core = Core::new(Settings::default(), seed, START);
         let (fx, future) = (Effects::default(), BinaryHeap::new());
-        let mut stage = Self { core, fx, now: START, future, said: 0, begin_us: 0, runs: vec![] };
+        let (came_us, runs) = (Vec::new(), Vec::new());
+        let mut stage = Self { core, fx, now: START, future, said: 0, begin_us: 0, came_us, runs };
         stage.join(CLIENT, "operator");
         for (number, hand) in HANDS.iter().enumerate() {
             let (slots, weight) = (hand.slots, hand.pace());
@@ -139,6 +161,16 @@ impl Stage {
         Ok(())
     }
 
+    /// Has tasks come: all, each at its time, or those of the next wave at once.
+    fn expect(&mut self, workload: &Workload) {
+        let from = self.came_us.len();
+        let count = workload.wave.unwrap_or(workload.pieces.len());
+        for (number, piece) in workload.pieces.iter().enumerate().skip(from).take(count) {
+            let at_us = self.begin_us + piece.at_us;
+            self.later(at_us.max(self.now.mono_us), Happening::Submit(number));
+        }
+    }
+
     fn later(&mut self, at_us: u64, happening: Happening) {
         self.said += 1;
         self.future.push(Reverse((at_us, self.said, happening)));
@@ -163,20 +195,21 @@ impl Stage {
         self.now = Now { mono_us, wall_ms: START.wall_ms + mono_us / 1000 };
     }
 
-    /// Lets each kind run a few times on every worker.
+    /// Lets each kind run a few times, by the route, for as long as it takes a worker in the mean.
     fn warm_up(&mut self) -> Result<(), String> {
         for (kind, mean_us) in KINDS {
-            for _ in 0..WARM_UP {
-                self.say(CLIENT, &format!("SUBMIT {kind} queue=q result-ttl=0\n"))?;
-            }
-            let mut runs = self.take_runs();
-            while !runs.is_empty() {
-                self.pass_to(self.now.mono_us + whole(mean_us));
-                for (worker, id, attempt, _) in std::mem::take(&mut runs) {
+            let submit = format!("SUBMIT {kind} queue=q result-ttl=0\n");
+            (0..WARM_UP).try_for_each(|_| self.say(CLIENT, &submit))?;
+            loop {
+                for (worker, id, attempt, _) in self.take_runs() {
+                    let done_us = self.now.mono_us + whole(mean_us / speed(hand_of(worker)?));
+                    self.later(done_us, Happening::Done { worker, id, attempt });
+                }
+                let Some(Reverse((at_us, _, happening))) = self.future.pop() else { break };
+                self.pass_to(at_us);
+                if let Happening::Done { worker, id, attempt } = happening {
                     self.say(worker, &format!("DONE {id} {attempt}\n"))?;
                 }
-                self.pass_to(self.now.mono_us);
-                runs = self.take_runs();
             }
         }
         Ok(())
@@ -186,11 +219,12 @@ impl Stage {
     fn begin_runs(&mut self, workload: &Workload) -> Result<(), String> {
         for (worker, id, attempt, number) in self.take_runs() {
             let piece = workload.pieces.get(number).ok_or("a run of something else")?;
-            let hand = (worker.index as usize).checked_sub(1).ok_or("a run by the client")?;
-            let speed = HANDS.get(hand).map_or(1.0, |hand| hand.speed);
-            let since_us = self.begin_us + piece.at_us;
-            self.runs.push((number, self.now.mono_us - since_us, hand));
-            let done_us = self.now.mono_us + whole(piece.work_us / speed);
+            let hand = hand_of(worker)?;
+            let came_us = self.came_us.get(number).ok_or("a run of what has not come")?;
+            let wait_us = self.now.mono_us - came_us;
+            let run_us = whole(piece.work_us / speed(hand));
+            self.runs.push(Ran { number, hand, wait_us, run_us });
+            let done_us = self.now.mono_us + run_us;
             self.later(done_us, Happening::Done { worker, id, attempt });
         }
         Ok(())
@@ -216,7 +250,8 @@ impl Stage {
         if self.runs.len() != count {
             return Err(format!("{} of {count} tasks were run", self.runs.len()));
         }
-        let mut waits: Vec<u64> = self.runs.iter().map(|(_, wait_us, _)| *wait_us).collect();
+        let mut waits: Vec<u64> = self.runs.iter().map(|ran| ran.wait_us).collect();
+        let sojourns: f64 = self.runs.iter().map(|ran| (ran.wait_us + ran.run_us) as f64).sum();
         waits.sort_unstable();
         let sum: f64 = waits.iter().map(|wait| *wait as f64).sum();
         let squares: f64 = waits.iter().map(|wait| (*wait as f64).powi(2)).sum();
@@ -224,18 +259,29 @@ impl Stage {
         Ok(Outcome {
             makespan_us: self.now.mono_us - self.begin_us,
             mean_wait_us: sum / n,
+            mean_sojourn_us: sojourns / n,
             p99_wait_us: waits.get((count * 99).div_ceil(100) - 1).copied().unwrap_or_default(),
             max_wait_us: waits.last().copied().unwrap_or_default(),
+            overtaken_us: self.overtaken_us(),
             fairness: if squares > 0.0 { sum * sum / (n * squares) } else { 1.0 },
             off_weight: self.off_weight(),
             with_owner: self.with_owner(workload),
         })
     }
 
+    fn overtaken_us(&self) -> u64 {
+        let came = self.runs.iter().filter_map(|ran| self.came_us.get(ran.number));
+        let overtaken = came.scan(0, |last_us, came_us| {
+            *last_us = (*last_us).max(*came_us);
+            Some(*last_us - came_us)
+        });
+        overtaken.max().unwrap_or_default()
+    }
+
     fn off_weight(&self) -> f64 {
         let pace: f64 = HANDS.iter().map(|hand| hand.pace()).sum();
         let off = HANDS.iter().enumerate().map(|(number, hand)| {
-            let runs = self.runs.iter().filter(|(_, _, its)| *its == number).count() as f64;
+            let runs = self.runs.iter().filter(|ran| ran.hand == number).count() as f64;
             (runs / self.runs.len() as f64 - hand.pace() / pace).abs()
         });
         off.fold(0.0, f64::max)
@@ -249,13 +295,22 @@ impl Stage {
         });
         let mut ring = Ring::new();
         ring.change(&[], &join.collect::<Vec<_>>());
-        let with = self.runs.iter().filter(|(number, _, hand)| {
-            let key = workload.pieces.get(*number).map(|piece| key_of(piece.key));
+        let with = self.runs.iter().filter(|ran| {
+            let key = workload.pieces.get(ran.number).map(|piece| key_of(piece.key));
             let owner = key.and_then(|key| ring.owner(point(key.as_bytes())));
-            owner.is_some_and(|owner| owner as usize == *hand)
+            owner.is_some_and(|owner| owner as usize == ran.hand)
         });
         with.count() as f64 / self.runs.len() as f64
     }
+}
+
+/// The place of a worker.
+fn hand_of(worker: Peer) -> Result<usize, String> {
+    (worker.index as usize).checked_sub(1).ok_or_else(|| "a run by the client".to_owned())
+}
+
+fn speed(hand: usize) -> f64 {
+    HANDS.get(hand).map_or(1.0, |hand| hand.speed)
 }
 
 fn peer(hand: usize) -> Peer {
@@ -300,9 +355,35 @@ mod tests {
 
     #[test]
     fn shortest_first_halves_the_mean_wait() {
-        let [first, shortest] = ["fcfs", "sjf"]
-            .map(|order| play_of(&format!("order={order}"), Arrival::Together).mean_wait_us);
-        assert!(2.0 * shortest < first, "{shortest} against {first}");
+        for order in ["sjf", "sjf aging=0.5"] {
+            let [first, shortest] = ["fcfs", order]
+                .map(|order| play_of(&format!("order={order}"), Arrival::Together).mean_wait_us);
+            assert!(2.0 * shortest < first, "{order}: {shortest} against {first}");
+        }
+    }
+
+    /// With aging `a` per second no task is overtaken by one that comes later than the difference of
+    /// their estimates ÷ a. No estimate is above 4 s: 2 s × (1 + cv), of workers that are quicker.
+    #[test]
+    fn no_task_is_overtaken_beyond_the_bound_of_aging() {
+        let play = |policies: &str| play_of(policies, Arrival::Steady(1.5));
+        let [unbounded, aged, fcfs] = ["order=sjf", "order=sjf aging=0.5", "order=fcfs"].map(play);
+        assert!(aged.overtaken_us <= 8_000_000, "{aged:?}");
+        assert!(unbounded.overtaken_us > 8_000_000, "or else this shows nothing: {unbounded:?}");
+        assert_eq!(fcfs.overtaken_us, 0);
+    }
+
+    #[test]
+    fn fastest_beats_taking_turns() {
+        for share in [0.5, 0.8] {
+            let [turns, fastest] = ["round-robin", "fastest"]
+                .map(|route| play_of(&format!("route={route}"), Arrival::Waves(share)).makespan_us);
+            assert!(10 * fastest < 9 * turns, "waves of {share}: {fastest} against {turns}");
+            let [turns, fastest] = ["round-robin", "fastest"].map(|route| {
+                play_of(&format!("route={route}"), Arrival::Steady(share)).mean_sojourn_us
+            });
+            assert!(fastest < 0.9 * turns, "{share} of the load: {fastest} against {turns}");
+        }
     }
 
     #[test]
@@ -315,8 +396,10 @@ mod tests {
 
     #[test]
     fn hash_keeps_tasks_with_their_owners() {
-        let hash = play_of("route=hash", Arrival::Steady(0.8));
-        assert!(hash.with_owner > 0.9, "{hash:?}");
+        for order in ["fcfs", "sjf", "priority", "deadline"] {
+            let hash = play_of(&format!("order={order} route=hash"), Arrival::Steady(0.8));
+            assert!(hash.with_owner >= 0.9, "{order}: {hash:?}");
+        }
         assert!(play_of("route=weighted-random", Arrival::Steady(0.8)).with_owner < 0.5);
     }
 }

@@ -47,7 +47,7 @@ const KEYS: u32 = 1000;
 /// A task to come.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// Virtual microseconds.
+    /// When it comes, in virtual microseconds; in waves, when those before it are done.
     pub(super) at_us: u64,
     pub(super) kind: usize,
     pub(super) key: u32,
@@ -64,12 +64,16 @@ pub(super) enum Arrival {
     Together,
     /// At random (Poisson), as that share of what the workers can do.
     Steady(f64),
+    /// In stages: so many tasks as that share of all slots, and the next when all of them are done.
+    Waves(f64),
 }
 
 /// The tasks in the order in which they come.
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
     pub(super) pieces: Vec<Piece>,
+    /// So many come together, each time when those before are done.
+    pub(super) wave: Option<usize>,
 }
 
 impl Workload {
@@ -78,16 +82,27 @@ impl Workload {
         let pace: f64 = HANDS.iter().map(|hand| hand.pace()).sum();
         let work_us = KINDS.iter().map(|(_, mean_us)| mean_us).sum::<f64>() / KINDS.len() as f64;
         let gap_us = match arrival {
-            Arrival::Together => 0.0,
+            Arrival::Together | Arrival::Waves(_) => 0.0,
             Arrival::Steady(load) => work_us / (pace * load),
+        };
+        let wave = match arrival {
+            Arrival::Together | Arrival::Steady(_) => None,
+            Arrival::Waves(share) => Some(wave_of(share)),
         };
         let mut at_us = 0.0;
         let pieces = (0..tasks).map(|_| {
             at_us -= gap_us * (1.0 - rng.random::<f64>()).ln();
             piece(whole(at_us), &mut rng)
         });
-        Self { pieces: pieces.collect() }
+        Self { pieces: pieces.collect(), wave }
     }
+}
+
+/// How many tasks that share of all slots is, at least one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "there are 32 slots")]
+fn wave_of(share: f64) -> usize {
+    let slots: u32 = HANDS.iter().map(|hand| hand.slots).sum();
+    (f64::from(slots) * share).max(1.0) as usize
 }
 
 /// Whole microseconds.

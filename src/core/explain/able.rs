@@ -227,7 +227,8 @@ impl Core {
             let pair = self.costs.find(kind, &self.name_of(number));
             let pair = pair.filter(|pair| !self.costs.is_shared(*pair));
             let its = pair.and_then(|pair| self.costs.pair_estimate(pair));
-            let mean_us = its.or_else(|| self.costs.estimate(kind)).map(|known| known.mean_us);
+            let usual = || Some(self.costs.estimate(kind)?.mean_us * worker.slowness.value());
+            let mean_us = its.map(|known| known.mean_us).or_else(usual);
             let expected_us = mean_us.map(|mean_us| (mean_us * (busy + 1.0) / slots).round());
             set(&mut figures, "expected_us", json!(expected_us));
         }

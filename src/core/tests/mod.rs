@@ -2,6 +2,7 @@
 //!
 //! - `after`: crowds and chains of dependents.
 //! - `crons`: many periodic tasks at one instant.
+//! - `drift`: workers and kinds that become slow, and workers that fail everything.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
 //! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
@@ -12,6 +13,7 @@
 
 mod after;
 mod crons;
+mod drift;
 mod lines;
 mod picks;
 mod routes;

@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::{Driver, Run, chi_square};
 use crate::core::Peer;
+use crate::route::Ratio;
 use crate::task::SessionId;
 
 /// Workers of several abilities that come, go, fill up and empty, and tasks for them.
@@ -210,8 +211,11 @@ fn fastest_chooses_the_smallest_expected_finish() {
         let (costs, kind) = (&choice.scene.driver.core.costs, choice.kind);
         let estimate = |name: &str| {
             let pair = costs.find(kind, name).and_then(|pair| costs.pair_estimate(pair));
-            let mean_us = pair.or_else(|| costs.estimate(kind)).map_or(1e6, |known| known.mean_us);
-            mean_us.round() as u128
+            let usual_us = costs.estimate(kind).map_or(1e6, |known| known.mean_us).round();
+            let its_us = pair.map(|known| known.mean_us.round());
+            // In the parts that a worker's slowness is counted in, so that nothing is lost.
+            let slowness = Ratio::of(costs.slowness(name)).value();
+            (its_us.unwrap_or(usual_us * slowness) * 65_536.0) as u128
         };
         let its = choice.its();
         let finish = |free: &Free| estimate(&free.name) * (free.runs + 1);

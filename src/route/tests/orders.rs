@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::weight;
-use crate::route::{Pace, Ranked, Turns, Weight, finish};
+use crate::route::{Load, Pace, Ranked, Ratio, Turns, Weight, finish};
 
 /// Choices among members of weights in thousandths, all of them there throughout; by number.
 fn choices(weights: &[u32], count: usize) -> Vec<usize> {
@@ -146,11 +146,18 @@ proptest! {
 
     #[test]
     fn paces_agree_with_a_plain_search(
-        steps in prop::collection::vec((0..8u32, prop::option::of((0..4usize, 1..5u32)), 0..3u32, prop::option::of(1..9u64)), 0..120)
+        steps in prop::collection::vec((0..8u32, prop::option::of((0..4usize, 1..5u32, 1..4u32)), 0..3u32, prop::option::of(1..9u64)), 0..120)
     ) {
         let mut pace = Pace::new();
         let (mut loads, mut estimates) = (BTreeMap::new(), BTreeMap::new());
+        let mut slownesses = BTreeMap::new();
         for (index, load, kind, estimate_us) in steps {
+            slownesses.insert(index, load.map_or(0, |(_, _, halves)| halves));
+            let load = load.map(|(runs, slots, halves)| Load {
+                runs,
+                slots,
+                slowness: Ratio::of(f64::from(halves) / 2.0),
+            });
             estimates.insert((kind, index), estimate_us);
             loads.insert(index, load);
             pace.set(index, load);
@@ -158,9 +165,10 @@ proptest! {
                 pace.put(kind, changed, estimates.get(&(kind, changed)).copied().flatten());
             }
             let key = |index: &u32| {
-                let (runs, slots) = loads[index]?;
+                let Load { runs, slots, .. } = loads[index]?;
                 let known = estimates.get(&(kind, *index)).copied().flatten();
-                Some(finish(known.unwrap_or(5), runs, slots))
+                let halves = known.map_or(5 * u128::from(slownesses[index]), |us| 2 * u128::from(us));
+                Some(finish(halves << 15, runs, slots))
             };
             let keys: BTreeMap<u32, u128> =
                 loads.keys().filter_map(|index| Some((*index, key(index)?))).collect();
@@ -198,7 +206,8 @@ fn whoever_comes_back_has_nothing_to_make_up_for() {
 #[test]
 fn a_kind_that_rests_is_forgotten_and_found_again() {
     let mut pace = Pace::new();
-    (0..10).for_each(|index| pace.set(index, Some((0, 1))));
+    let load = Load { runs: 0, slots: 1, slowness: Ratio::ONE };
+    (0..10).for_each(|index| pace.set(index, Some(load)));
     let ask = |pace: &mut Pace, kind: u32| {
         let news = pace.news(kind);
         news.iter().for_each(|index| pace.put(kind, *index, Some(u64::from(10 - index))));

@@ -114,8 +114,14 @@ fn a_benchmark_ends_with_the_code_of_what_went_wrong() {
     say(&mut ganger(["bench", "--rate", "0"])).with(2).tells("--rate");
     let nobody = ["bench", "--connect", "127.0.0.1:1"];
     say(&mut ganger(nobody)).with(3).tells("no scheduler answers at 127.0.0.1:1");
-    let best = ["bench", "--store", "memory:", "--route", "best"];
-    say(&mut ganger(best)).with(4).tells("bad-value");
+    say(&mut ganger(["bench", "--route", "best"])).with(2).tells("give all, or of");
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = dir.path().join("tokens");
+    std::fs::write(&tokens, "long-secret submit,work\n").unwrap();
+    let serve = Serve::with(&["--store", "memory:", "--tokens", tokens.to_str().unwrap()]);
+    let addr = serve.addr.to_string();
+    let denied = ["bench", "--connect", &addr, "--token", "guess"];
+    say(&mut ganger(denied)).with(4).tells("denied");
 }
 
 #[test]

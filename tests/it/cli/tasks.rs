@@ -214,7 +214,7 @@ fn events_are_printed_as_they_happen() {
     // From the first on: what happened before is told to be missed, and the rest is not missed.
     let mut lines = Running::start(&mut serve.ganger(["events", "--from", "0"]));
     assert!(lines.line().starts_with("0 to "));
-    let done = ["events", "--from", "0", "--what", "done,failed", "--stats", "1s", "--json"];
+    let done = "events --from 0 --what done,failed,worker-joined --stats 1s --json".split(' ');
     let mut json = Running::start(&mut serve.ganger(done));
     assert!(json.line().starts_with("{\"gap\":"));
     let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k");
@@ -222,6 +222,7 @@ fn events_are_printed_as_they_happen() {
     let task = id(&task);
     worker.expect("TASK ");
     worker.send(format!("PROGRESS {task} 1 50 #4\nhalf\nDONE {task} 1\n"));
+    assert!(lines.line().ends_with(" worker-joined worker=raw reason=new slots=1"));
     for (what, end) in [
         ("submitted", " 0 queue=photos kind=k"),
         ("leased", "kind=k worker=raw wait-us=0"),
@@ -234,9 +235,10 @@ fn events_are_printed_as_they_happen() {
         assert!(line.ends_with(end), "{line}");
     }
     let mut told = serde_json::Value::Null;
-    let (mut figures, mut event) = (false, false);
-    while !figures || !event {
+    let (mut figures, mut event, mut joined) = (false, false, false);
+    while !figures || !event || !joined {
         told = serde_json::from_str(&json.line()).unwrap();
+        joined |= told["what"] == "worker-joined" && told["slots"] == 1 && told["id"].is_null();
         figures |= told["stats"]["submitted"].is_u64();
         event |= told["what"] == "done" && told["us"].is_u64() && told["id"] == task;
     }

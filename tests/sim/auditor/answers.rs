@@ -210,7 +210,7 @@ impl Auditor {
         let conn = self.conn(peer);
         let told = std::mem::replace(&mut conn.heard, event.seq);
         require!("R", told < event.seq, "event {} after {told}: {event:?}", event.seq);
-        let id = event.id;
+        let Some(id) = event.id else { return self.on_worker_event(event) };
         require!(
             "I02",
             self.tasks.contains_key(&id),
@@ -223,6 +223,13 @@ impl Auditor {
         if state != State::Ready {
             require!("I02", self.stood(id, 0, |its| its == state), "{event:?} is not durable");
         }
+    }
+
+    /// What is told of a worker is of one whose entry is, or was, durable.
+    fn on_worker_event(&self, event: &ganger::protocol::answer::Event) {
+        let known = ["worker-joined", "worker-left"].contains(&&*event.what);
+        let named = event.option("worker").is_some() && event.option("reason").is_some();
+        require!("R", known && named && event.attempt == 0, "{event:?} is of nothing");
     }
 
     /// EXPLAIN tells a state in which the task stood, and at least one reason.
