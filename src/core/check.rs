@@ -2,6 +2,7 @@
 //! everything.
 
 mod constraints;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +36,7 @@ impl Core {
         self.check_turns();
         self.check_after();
         self.check_timers();
+        self.check_names();
     }
 
     /// Checks that no worker is free that could be given a waiting task, and that waiting tasks have

@@ -1,5 +1,7 @@
 //! Brings ready tasks and free slots together, and leases.
 
+use std::collections::BTreeSet;
+
 use crate::core::line::Place;
 use crate::core::queues::Class;
 use crate::core::tasks::{How, Phase, Tasks};
@@ -125,7 +127,11 @@ impl Core {
             let line = class.owners.entry(owner).or_default();
             line.push(place);
             line.shrink(waiting, |place| holds(&self.tasks, place, owner));
-            self.owned.entry(owner).or_default().insert(number);
+            let owned = self.owned.entry(owner).or_insert_with(|| {
+                self.worker_names.keep(owner);
+                BTreeSet::new()
+            });
+            owned.insert(number);
         }
         if self.queues.class(number).keyed {
             for pool in &self.queues.class(number).pools {
@@ -350,6 +356,7 @@ impl Core {
             classes.remove(&class);
             if classes.is_empty() {
                 self.owned.remove(&owner);
+                self.give_up_worker_name(owner);
             }
         }
     }

@@ -188,6 +188,7 @@ impl Core {
         self.end_isolation(id, worker);
         self.end_run(run.queue, run.key.as_deref());
         self.release_amounts(worker, run.amounts.as_ref());
+        self.give_up_amounts(run.amounts.as_ref());
         if let Some(key) = run.key.as_deref().filter(|_| run.serial) {
             self.unhold_turns(run.queue, key, fx);
         }

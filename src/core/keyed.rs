@@ -204,17 +204,35 @@ impl Core {
     pub(super) fn unsort(&mut self, number: u32) {
         self.line_up_apart(number);
         let class = self.queues.class_mut(number);
-        if class.waiting == 0 && class.unsorted.is_empty() {
-            return;
-        }
         let (common, owners) = (std::mem::take(&mut class.line), std::mem::take(&mut class.owners));
-        class.put_unsorted(common);
+        let waits = class.waiting > 0;
+        if waits {
+            class.put_unsorted(common);
+        }
         for (owner, line) in owners {
-            self.queues.class_mut(number).put_unsorted(line);
+            let class = self.queues.class_mut(number);
+            if waits && class.former.insert(owner) {
+                self.worker_names.keep(owner);
+            }
+            if waits {
+                class.put_unsorted(line);
+            }
             self.disown(owner, number);
         }
         self.list_head(number);
-        self.unsorted.insert(number);
+        if waits {
+            self.unsorted.insert(number);
+        }
+    }
+
+    /// Nothing of a class is to be sorted anew any more.
+    pub(super) fn end_sorting(&mut self, number: u32) {
+        self.unsorted.remove(&number);
+        let class = self.queues.find_class_mut(number);
+        let former = class.map(|class| std::mem::take(&mut class.former));
+        for owner in former.into_iter().flatten() {
+            self.give_up_worker_name(owner);
+        }
     }
 
     /// Sorts some places anew; nobody else waits longer than that takes.
@@ -224,7 +242,7 @@ impl Core {
             let Some(&number) = self.unsorted.first() else { break };
             let class = self.queues.find_class_mut(number);
             let Some(place) = class.and_then(Class::take_unsorted) else {
-                self.unsorted.remove(&number);
+                self.end_sorting(number);
                 continue;
             };
             budget -= 1;

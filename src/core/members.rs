@@ -22,6 +22,14 @@ pub(super) struct Members {
     sorted: Vec<(Arc<str>, u32, Weight)>,
 }
 
+/// A name that becomes a member, changes its weight, or is one no longer.
+struct Change {
+    number: u32,
+    name: Arc<str>,
+    before: Option<Weight>,
+    after: Option<Weight>,
+}
+
 impl Members {
     /// The owner's name on the ring.
     pub(super) fn hash_owner(&self, key: &[u8]) -> Option<u32> {
@@ -60,16 +68,21 @@ impl Members {
         }
     }
 
-    /// Applies changes of `(number, name, new weight)`, all in one pass over the ring.
-    fn change(&mut self, changes: &[(u32, Arc<str>, Option<Weight>)]) {
-        let leave: Vec<u32> = changes.iter().map(|(number, _, _)| *number).collect();
-        let join = changes.iter().filter_map(|(number, name, weight)| {
-            weight.map(|weight| (*number, name.as_ref(), weight))
+    /// Applies changes, all in one pass over the ring.
+    fn change(&mut self, changes: &[Change]) {
+        let leave: Vec<u32> = changes.iter().map(|change| change.number).collect();
+        let join = changes.iter().filter_map(|change| {
+            change.after.map(|weight| (change.number, change.name.as_ref(), weight))
         });
         self.ring.change(&leave, &join.collect::<Vec<_>>());
-        for (number, name, weight) in changes {
-            self.set(name, *number, *weight);
+        for change in changes {
+            self.set(&change.name, change.number, change.after);
         }
+    }
+
+    /// The numbers of the members' names.
+    pub(super) fn names(&self) -> impl Iterator<Item = u32> {
+        self.sorted.iter().map(|(_, number, _)| *number)
     }
 }
 
@@ -89,11 +102,18 @@ impl Core {
         if before != chosen {
             self.unsort(number);
         }
-        if let Some(before) = before
-            && Some(before) != chosen
-            && self.queues.classes().all(|(_, class)| class.members != Some(before))
-        {
-            self.members.remove(before);
+        if let Some(before) = before.filter(|before| Some(*before) != chosen) {
+            self.give_up_members(before);
+        }
+    }
+
+    /// Forgets members that no class has.
+    pub(super) fn give_up_members(&mut self, number: u32) {
+        if self.queues.classes().any(|(_, class)| class.members == Some(number)) {
+            return;
+        }
+        for (_, name, _) in self.members.remove(number).into_iter().flat_map(|gone| gone.sorted) {
+            self.give_up_worker_name(name);
         }
     }
 
@@ -104,21 +124,29 @@ impl Core {
             sessions.map(|(_, worker)| worker.name).collect::<std::collections::BTreeSet<_>>();
         let changes = self.member_changes(&members, names.into_iter());
         members.change(&changes);
+        self.count_members(&changes);
         self.members.insert(members)
+    }
+
+    /// Members are users of their names.
+    fn count_members(&mut self, changes: &[Change]) {
+        for change in changes {
+            match (change.before, change.after) {
+                (None, Some(_)) => self.worker_names.keep(change.number),
+                (Some(_), None) => self.give_up_worker_name(change.number),
+                _ => {}
+            }
+        }
     }
 
     /// Remembers that the membership of a worker's name may have changed.
     pub(super) fn member_changed(&mut self, name: u32) {
-        if self.members.len() > 0 {
-            self.changed_members.insert(name);
+        if self.members.len() > 0 && self.changed_members.insert(name) {
+            self.worker_names.keep(name);
         }
     }
 
-    fn member_changes(
-        &self,
-        members: &Members,
-        names: impl Iterator<Item = u32>,
-    ) -> Vec<(u32, Arc<str>, Option<Weight>)> {
+    fn member_changes(&self, members: &Members, names: impl Iterator<Item = u32>) -> Vec<Change> {
         let mut changes = Vec::new();
         for number in names {
             let session = self.workers.by_name(number);
@@ -127,9 +155,10 @@ impl Core {
             let able = |pool: u32| members.pools.binary_search(&pool).is_ok();
             let session =
                 session.filter(|session| session.pool.is_some_and(|(pool, _)| able(pool)));
-            let (name, weight) = (self.worker_names.name(number), session.map(|s| s.entry.weight));
-            if members.weight(&name) != weight {
-                changes.push((number, name, weight));
+            let (name, after) = (self.worker_names.name(number), session.map(|s| s.entry.weight));
+            let before = members.weight(&name);
+            if before != after {
+                changes.push(Change { number, name, before, after });
             }
         }
         changes
@@ -153,10 +182,12 @@ impl Core {
                 continue;
             }
             self.members.at_mut(number).change(&changes);
+            self.count_members(&changes);
             let classes = self.queues.classes().filter(|(_, class)| class.members == Some(number));
             let classes: Vec<u32> = classes.map(|(class, _)| class).collect();
             classes.into_iter().for_each(|class| self.unsort(class));
         }
+        names.into_iter().for_each(|name| self.give_up_worker_name(name));
         self.members_at_us = self.now.mono_us + self.members_pause_us();
     }
 

@@ -4,7 +4,7 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`] and [`demand`],
+//! Nouns own state: [`names`], [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`] and [`demand`],
 //! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
 //! [`members`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
 //! [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
@@ -23,6 +23,7 @@
 //! 6. Of the serial tasks of a key in a queue at most one is ready or leased; no other waits for its
 //!    turn while none has it.
 //! 7. A task that comes after others waits for exactly those of them that are not done.
+//! 8. A name has exactly the users that it counts, and goes with the last of them.
 
 mod after;
 mod breaker;
@@ -385,17 +386,20 @@ impl Core {
 
     /// The figures' account of a kind on a worker.
     fn pair(&mut self, worker: u32, kind: u32) -> crate::cost::Pair {
+        let serial = self.kinds.serial(kind);
         let session = self.workers.sessions.at_mut(worker);
-        if let Some(Some(pair)) = session.pairs.get(kind as usize) {
+        if let Some(Some((its, pair))) = session.pairs.get(kind as usize)
+            && *its == serial
+            && self.costs.holds(*pair)
+        {
             return *pair;
         }
-        let (kind_name, name) = (self.kinds.name(kind), self.worker_names.name(session.name));
-        let pair = self.costs.pair(&kind_name, &name);
+        let pair = self.costs.pair(self.kinds.text(kind), &session.title);
         if session.pairs.len() <= kind as usize {
             session.pairs.resize(kind as usize + 1, None);
         }
         if let Some(slot) = session.pairs.get_mut(kind as usize) {
-            *slot = Some(pair);
+            *slot = Some((serial, pair));
         }
         pair
     }

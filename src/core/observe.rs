@@ -4,6 +4,7 @@
 //! kept only while somebody does, and for a minute after.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 
@@ -35,7 +36,7 @@ const PER_MS: u64 = 1000;
 /// Stands behind the figure of a run that was far longer than its kind's.
 pub(super) const STRAGGLED: (&str, u64) = ("straggler", 1);
 
-/// Something that happened to a task. [`Core::put_event`] spells it.
+/// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Happening {
     /// Its number: one more than that of the one before it.
@@ -44,10 +45,10 @@ pub struct Happening {
     id: TaskId,
     attempt: Attempt,
     at_ms: u64,
-    /// Numbers of names, which are never used again.
-    queue: u32,
-    kind: u32,
-    worker: Option<u32>,
+    /// The names themselves: what happened is told even when nobody has them any more.
+    queue: Arc<str>,
+    kind: Arc<str>,
+    worker: Option<Arc<str>>,
     figure: Option<(&'static str, u64)>,
     straggled: bool,
     reason: &'static str,
@@ -163,9 +164,9 @@ impl Core {
             id,
             attempt,
             at_ms: self.now.wall_ms,
-            queue: self.queues.queue(class.queue).name,
-            kind: class.kind,
-            worker: worker.map(|worker| worker.name),
+            queue: self.queue_names.name(self.queues.queue(class.queue).name),
+            kind: self.kinds.name(class.kind),
+            worker: worker.map(|worker| worker.title.clone()),
             figure: figures.first().copied(),
             straggled: figures.contains(&STRAGGLED),
             reason,
@@ -200,57 +201,56 @@ impl Core {
             happening.note = note.map(|note| Bytes::copy_from_slice(&note));
             if self.settings.events {
                 fx.batch.events.truncate(published);
-                self.put_event(happening, &mut fx.batch.events);
+                happening.put(&mut fx.batch.events);
             }
         }
     }
 
     fn record(&mut self, happening: Happening, fx: &mut Effects) {
         if self.settings.events {
-            self.put_event(&happening, &mut fx.batch.events);
+            happening.put(&mut fx.batch.events);
         }
         let observing = &mut self.observing;
         let lingers = observing.linger_until_us > self.now.mono_us;
         observing.live = !observing.observers.is_empty() || lingers;
         fx.happenings.push(happening);
     }
+}
 
-    /// Appends the EVENT frame of something that happened.
-    pub fn put_event(&self, happening: &Happening, out: &mut impl BufMut) {
+impl Happening {
+    /// Appends its EVENT frame.
+    pub fn put(&self, out: &mut impl BufMut) {
         let mut frame = Writer::verb(out, "EVENT")
-            .number(happening.seq)
-            .arg(happening.what)
-            .id(happening.id)
-            .number(happening.attempt.into())
-            .option_number("at", happening.at_ms)
-            .option("queue", &self.queue_names.name(happening.queue))
-            .option("kind", &self.kinds.name(happening.kind));
-        if let Some(worker) = happening.worker {
-            frame = frame.option("worker", &self.worker_names.name(worker));
+            .number(self.seq)
+            .arg(self.what)
+            .id(self.id)
+            .number(self.attempt.into())
+            .option_number("at", self.at_ms)
+            .option("queue", &self.queue)
+            .option("kind", &self.kind);
+        if let Some(worker) = &self.worker {
+            frame = frame.option("worker", worker);
         }
-        if !happening.reason.is_empty() {
-            frame = frame.option("reason", happening.reason);
+        if !self.reason.is_empty() {
+            frame = frame.option("reason", self.reason);
         }
-        if let Some((name, number)) = happening.figure {
+        if let Some((name, number)) = self.figure {
             frame = frame.option_number(name, number);
         }
-        if happening.straggled {
+        if self.straggled {
             frame = frame.option("straggler", "yes");
         }
-        frame.maybe_payload(happening.note.as_deref());
+        frame.maybe_payload(self.note.as_deref());
     }
 
-    /// Whether an observer wants to be told of something.
-    pub fn is_wanted(&self, happening: &Happening, filter: &EventFilter) -> bool {
-        let is = |wanted: &Option<String>, name: &dyn Fn() -> std::sync::Arc<str>| {
-            wanted.as_ref().is_none_or(|wanted| **wanted == *name())
+    /// Whether an observer wants to be told of it.
+    pub fn is_wanted(&self, filter: &EventFilter) -> bool {
+        let is = |wanted: &Option<String>, name: Option<&Arc<str>>| {
+            wanted.as_ref().is_none_or(|wanted| name.is_some_and(|name| **wanted == **name))
         };
-        let worker = filter.worker.as_ref().is_none_or(|wanted| {
-            happening.worker.is_some_and(|worker| **wanted == *self.worker_names.name(worker))
-        });
-        worker
-            && (filter.what.is_empty() || filter.what.iter().any(|what| what == happening.what))
-            && is(&filter.queue, &|| self.queue_names.name(happening.queue))
-            && is(&filter.kind, &|| self.kinds.name(happening.kind))
+        (filter.what.is_empty() || filter.what.iter().any(|what| what == self.what))
+            && is(&filter.worker, self.worker.as_ref())
+            && is(&filter.queue, Some(&self.queue))
+            && is(&filter.kind, Some(&self.kind))
     }
 }

@@ -2,7 +2,7 @@
 //! wait in one line or, under a keyed route, in a line for each owner.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::core::limits::Runs;
@@ -108,6 +108,8 @@ pub(super) struct Class {
     /// Lines whose tasks are to be put where they belong now, in slices; by their first places, so
     /// that what came first is put first.
     pub(super) unsorted: BTreeMap<Place, Line>,
+    /// The owners whom tasks of `unsorted` name: users of their names until all are sorted.
+    pub(super) former: BTreeSet<u32>,
     /// With amounts: when it is looked whether its head has waited too long, in monotonic
     /// microseconds; the session that is saved for it; when one was last.
     pub(super) starved_timer: Option<u64>,
@@ -217,6 +219,7 @@ impl Queues {
             spill: VecDeque::new(),
             spill_timer: None,
             unsorted: BTreeMap::new(),
+            former: BTreeSet::new(),
             starved_timer: None,
             saved: None,
             saved_us: 0,
@@ -262,9 +265,9 @@ impl Queues {
     }
 
     /// Forgets a queue without classes.
-    pub(super) fn remove(&mut self, number: u32) {
-        if let Some(queue) = self.queues.remove(number) {
-            self.by_name.remove(&queue.name);
-        }
+    pub(super) fn remove(&mut self, number: u32) -> Option<Queue> {
+        let gone = self.queues.remove(number)?;
+        self.by_name.remove(&gone.name);
+        Some(gone)
     }
 }

@@ -80,7 +80,7 @@ impl Core {
         let session = line.session.ok_or("a lease without a session")?;
         let name = line.worker.as_deref().ok_or("a lease without a worker")?;
         let worker = self.workers.by_session(session).unwrap_or_else(|| {
-            let number = self.worker_names.number(name);
+            let number = self.worker_names.take(name);
             let mut worker =
                 Worker::new(session, number, self.worker_names.name(number), Entry::unknown());
             // Its entry, if there is one, has yet to come; until then nothing new goes to it.
@@ -99,13 +99,14 @@ impl Core {
     /// A text that names what cannot be.
     pub fn restore_worker(&mut self, name: &str, line: &str) -> Result<(), String> {
         let stored = Stored::read(line)?;
-        let number = self.worker_names.number(name);
+        let number = self.worker_names.take(name);
         let mut worker =
             Worker::new(stored.session, number, self.worker_names.name(number), stored.entry);
         (worker.credential, worker.draining) = (stored.credential, stored.draining);
         worker.restored = true;
         if let Some(known) = self.workers.by_session(stored.session) {
-            self.workers.complete(known, worker);
+            let before = self.workers.complete(known, worker);
+            self.give_up_worker_name(before.name);
         } else {
             self.workers.insert(worker);
         }

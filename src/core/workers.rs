@@ -68,8 +68,9 @@ pub(super) struct Worker {
     pub(super) restored: bool,
     /// Monotonic microseconds of its return after that, or 0.
     pub(super) returned_us: u64,
-    /// Where the figures of each kind are booked, by the kind's number.
-    pub(super) pairs: Vec<Option<Pair>>,
+    /// Where the figures of each kind are booked, by the kind's number, with the serial of the kind
+    /// that it was the number of.
+    pub(super) pairs: Vec<Option<(u32, Pair)>>,
     /// `session=… worker=…` of its state lines.
     pub(super) lease_words: String,
 }
@@ -262,10 +263,10 @@ impl Workers {
         number
     }
 
-    /// The entry of a session of which only leases were known is here.
-    pub(super) fn complete(&mut self, number: u32, found: Worker) {
+    /// The entry of a session of which only leases were known is here; what was known before.
+    pub(super) fn complete(&mut self, number: u32, found: Worker) -> Worker {
         self.by_name.insert(found.name, number);
-        *self.sessions.at_mut(number) = found;
+        std::mem::replace(self.sessions.at_mut(number), found)
     }
 
     pub(super) fn remove(&mut self, number: u32) -> Option<Worker> {
@@ -286,8 +287,8 @@ impl Workers {
     }
 
     /// The pool of an ability, and whether it is new.
-    pub(super) fn pool_of(&mut self, ability: Ability) -> (u32, bool) {
-        if let Some(&pool) = self.by_ability.get(&ability) {
+    pub(super) fn pool_of(&mut self, ability: &Ability) -> (u32, bool) {
+        if let Some(&pool) = self.by_ability.get(ability) {
             return (pool, false);
         }
         let standing = self.new_standing();
@@ -303,7 +304,7 @@ impl Workers {
             bulky: BTreeSet::new(),
             rooms: BTreeMap::new(),
         });
-        self.by_ability.insert(ability, pool);
+        self.by_ability.insert(ability.clone(), pool);
         (pool, true)
     }
 
@@ -368,6 +369,12 @@ impl Pool {
         for standing in self.standings_mut().flatten() {
             standing.forget(place, title);
         }
+    }
+
+    /// A kind may be gone, and its number may become another's.
+    pub(super) fn forget_pace(&mut self, kind: u32) {
+        let paces = self.standings_mut().flatten().filter_map(|standing| standing.pace.as_mut());
+        paces.for_each(|pace| pace.forget(kind));
     }
 
     /// The orders of its free workers, and of those that have room for some amounts.

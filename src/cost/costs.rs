@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::rows::{Kind, Row, Worker, index};
+use super::rows::{Free, Kind, Row, Worker, index};
 use super::{Decayed, Welford};
 
 /// The largest number of pairs that have a row of their own.
@@ -17,14 +17,16 @@ pub const OTHER: &str = "other";
 /// [`Throughput`](super::Throughput) is allocated, and a kind's estimate is kept along with it.
 ///
 /// The table is bounded. Once [`PAIRS_MAX`] pairs are live, a new one is booked on its kind's [`OTHER`]
-/// worker, and once as many kinds again have needed that, on `other` of the kind `other`. A forgotten
-/// pair leaves its names behind, about a hundred bytes, so that handles to it stay good.
+/// worker, and once as many kinds again have needed that, on `other` of the kind `other`. Of a forgotten
+/// pair nothing stays: its place and its names are given to later ones.
 #[derive(Debug, Default)]
 pub struct Costs {
     pub(super) kinds: Vec<Kind>,
     pub(super) workers: Vec<Worker>,
-    /// By the number in a [`Pair`]. Rows are never removed, only emptied.
+    /// By the number in a [`Pair`]; those without a book are free.
     pub(super) rows: Vec<Row>,
+    /// Places of the three tables that are free.
+    pub(super) free: Free,
     pub(super) kind_numbers: HashMap<Box<str>, u32>,
     pub(super) worker_numbers: HashMap<Box<str>, u32>,
     /// By the numbers of kind and worker.
@@ -38,10 +40,13 @@ pub struct Costs {
     pub(super) flushed_ms: u64,
 }
 
-/// A (kind, worker) pair of one [`Costs`] table, for booking on. It stays good when the pair is
-/// forgotten: the next booking brings the pair back.
+/// A (kind, worker) pair of one [`Costs`] table, for booking on. It is void once the pair is forgotten,
+/// which [`Costs::holds`] tells; what is booked on it then counts nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pair(pub(super) u32);
+pub struct Pair {
+    pub(super) number: u32,
+    pub(super) serial: u32,
+}
 
 /// How long a task will take, as far as its kind's recent durations tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,30 +73,41 @@ impl Costs {
     /// The handle of a pair, which thereby gets a row, if need be [`OTHER`]'s. The row is published
     /// once something is booked on it.
     pub fn pair(&mut self, kind: &str, worker: &str) -> Pair {
-        if let Some(number) = self.live_row(kind, worker) {
-            return Pair(number);
+        let number = self.number_of_pair(kind, worker);
+        let serial = self.rows.get(index(number)).map_or(0, |row| row.serial);
+        Pair { number, serial }
+    }
+
+    fn number_of_pair(&mut self, kind: &str, worker: &str) -> u32 {
+        if let Some(number) = self.row_of(kind, worker) {
+            return number;
         }
         if self.live < PAIRS_MAX {
-            return Pair(self.open(kind, worker));
+            return self.open(kind, worker);
         }
-        if let Some(number) = self.live_row(kind, OTHER) {
-            return Pair(number);
+        if let Some(number) = self.row_of(kind, OTHER) {
+            return number;
         }
         if self.live < 2 * PAIRS_MAX {
-            return Pair(self.open(kind, OTHER));
+            return self.open(kind, OTHER);
         }
-        Pair(self.open(OTHER, OTHER))
+        self.open(OTHER, OTHER)
+    }
+
+    /// Whether a handle is good still.
+    pub fn holds(&self, pair: Pair) -> bool {
+        self.row(pair).is_some()
     }
 
     /// The handle of a pair that has a row of its own.
     pub fn find(&self, kind: &str, worker: &str) -> Option<Pair> {
-        self.live_row(kind, worker).map(Pair)
+        let number = self.row_of(kind, worker)?;
+        self.rows.get(index(number)).map(|row| Pair { number, serial: row.serial })
     }
 
     /// Whether others are booked on a pair too: it is [`OTHER`]'s.
     pub fn is_shared(&self, pair: Pair) -> bool {
-        let worker =
-            self.rows.get(index(pair.0)).and_then(|row| self.workers.get(index(row.worker)));
+        let worker = self.row(pair).and_then(|row| self.workers.get(index(row.worker)));
         worker.is_some_and(|worker| &*worker.name == OTHER)
     }
 
@@ -128,7 +144,8 @@ impl Costs {
     }
 
     /// Sets what an hour of a worker's attempts costs from now on, in any unit; 0 until set, and for
-    /// anything that is not a finite number above 0. Attempts booked on [`OTHER`] have its price.
+    /// anything that is not a finite number above 0, which keeps no name. Attempts booked on [`OTHER`]
+    /// have its price.
     pub fn set_price(&mut self, worker: &str, price_per_hour: f64) {
         const US_PER_HOUR: f64 = 3_600e6;
         let good = price_per_hour.is_finite() && price_per_hour > 0.0;
@@ -140,6 +157,7 @@ impl Costs {
         if let Some(worker) = self.workers.get_mut(index(number)) {
             worker.price_per_us = if good { price_per_hour / US_PER_HOUR } else { 0.0 };
         }
+        self.drop_unused_worker(number);
     }
 
     /// How long a task of a kind will take, or `None` before the first has succeeded. O(1).
@@ -150,7 +168,7 @@ impl Costs {
 
     /// The same for one pair.
     pub fn pair_estimate(&self, pair: Pair) -> Option<Estimate> {
-        let book = self.rows.get(index(pair.0))?.book.as_ref()?;
+        let book = self.row(pair)?.book.as_ref()?;
         estimate(&book.duration, &book.recent)
     }
 

@@ -3,6 +3,7 @@
 //! - `after`: crowds and chains of dependents.
 //! - `crons`: many periodic tasks at one instant.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
+//! - `names`: that of names nothing stays but what somebody uses.
 //! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
@@ -13,6 +14,7 @@
 mod after;
 mod crons;
 mod lines;
+mod names;
 mod picks;
 mod routes;
 mod shares;
