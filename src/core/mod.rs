@@ -352,7 +352,9 @@ impl Core {
             Request::Queues => fx.send(peer, Reply::Json(self.view_queues())),
             Request::Workers => fx.send(peer, Reply::Json(self.view_workers())),
             Request::Tasks(filter) => fx.send(peer, Reply::Json(self.view_tasks(&filter))),
-            Request::Stats => fx.send(peer, Reply::Json(self.view_stats())),
+            Request::Stats { cursor, limit } => {
+                fx.send(peer, Reply::Json(self.view_stats(cursor, limit)));
+            }
             Request::Queue { name, policies } => self.on_queue(peer, &name, &policies, fx),
             Request::Pause { name, paused } => self.on_pause(peer, &name, paused, fx),
             Request::Purge(purge) => self.on_purge(peer, &purge, fx),

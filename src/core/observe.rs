@@ -26,6 +26,9 @@ const LINGER_US: u64 = 60_000_000;
 /// How often the figures are published where events are, in microseconds.
 const PUBLISH_US: u64 = 10_000_000;
 
+/// Rows of figures at most in those that are told at an interval: a page of STATS.
+const SNAPSHOT: u32 = 1000;
+
 /// The most of a PROGRESS note that is told, in bytes.
 const NOTE_MAX: usize = 1024;
 
@@ -118,7 +121,7 @@ impl Core {
         // One that is late by more than an interval is not made up for.
         *due_us = due_us.saturating_add(*every_us).max(self.now.mono_us);
         self.timers.at_mono(*due_us, Reason::Snapshot(peer));
-        fx.send(peer, Reply::Snapshot(self.view_stats()));
+        fx.send(peer, Reply::Snapshot(self.view_stats(0, SNAPSHOT)));
     }
 
     pub(super) fn arm_publish(&mut self) {
@@ -129,7 +132,7 @@ impl Core {
 
     /// The figures, published beside the events.
     pub(super) fn on_publish(&mut self, fx: &mut Effects) {
-        let figures = self.view_stats();
+        let figures = self.view_stats(0, SNAPSHOT);
         Writer::verb(&mut fx.batch.events, "STATS").payload(&figures);
         self.arm_publish();
     }

@@ -5,6 +5,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
@@ -14,15 +16,15 @@ use crate::message::Policy;
 use crate::task::{State, TaskId};
 
 /// Tasks by state; what has ended with a result is counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Counts {
-    pub(super) scheduled: u64,
     pub(super) blocked: u64,
-    pub(super) ready: u64,
-    pub(super) leased: u64,
-    pub(super) done: u64,
-    pub(super) dead: u64,
     pub(super) cancelled: u64,
+    pub(super) dead: u64,
+    pub(super) done: u64,
+    pub(super) leased: u64,
+    pub(super) ready: u64,
+    pub(super) scheduled: u64,
 }
 
 impl Counts {

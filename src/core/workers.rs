@@ -345,17 +345,6 @@ impl Workers {
             room.set(place, worker, Weight::ZERO);
         }
     }
-
-    /// Sessions in the order of their names.
-    pub(super) fn by_names(&self, names: &crate::core::names::Names) -> Vec<(Arc<str>, u32)> {
-        let mut named: Vec<_> = self
-            .sessions
-            .iter()
-            .map(|(number, worker)| (names.name(worker.name), number))
-            .collect();
-        named.sort();
-        named
-    }
 }
 
 /// The first task of a class: its key, itself, the class.

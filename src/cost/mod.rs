@@ -37,6 +37,7 @@ pub use self::costs::{Costs, Estimate, OTHER, PAIRS_MAX, Pair};
 pub use self::decay::{Decayed, TIME_CONSTANT_MS};
 pub use self::figures::{Figures, cost};
 pub use self::publish::FORGET_AFTER_MS;
+pub use self::report::Page;
 pub use self::throughput::{Throughput, WINDOW_S};
 pub use self::welford::Welford;
 

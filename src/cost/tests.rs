@@ -445,6 +445,39 @@ fn only_a_sound_price_is_charged() {
 }
 
 #[test]
+fn pages_tell_every_row_once() {
+    let mut costs = Costs::new();
+    for i in 0..50 {
+        let pair = costs.pair(&format!("k{}", i % 7), &format!("w{}", i % 13));
+        costs.lost(pair);
+    }
+    let whole = costs.page(T, 0, usize::MAX);
+    assert_eq!((whole.kinds.len(), whole.workers.len(), whole.pairs.len()), (7, 13, 50));
+    assert_eq!(whole.next, None);
+    for limit in [1, 2, 7, 20, 69, 70] {
+        let (mut kinds, mut workers, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cursor = Some(0);
+        while let Some(at) = cursor {
+            let page = costs.page(T, at, limit);
+            let rows = page.kinds.len() + page.workers.len() + page.pairs.len();
+            assert!(rows <= limit && (rows == limit || page.next.is_none()));
+            kinds.extend(page.kinds);
+            workers.extend(page.workers);
+            pairs.extend(page.pairs);
+            cursor = page.next;
+        }
+        kinds.sort_by_key(|row| row.0);
+        workers.sort_by_key(|row| row.0);
+        pairs.sort_by_key(|row| (row.0, row.1));
+        assert_eq!(
+            (kinds, workers, pairs),
+            (whole.kinds.clone(), whole.workers.clone(), whole.pairs.clone())
+        );
+    }
+    assert_eq!(costs.page(T, u64::MAX, 10).pairs, []);
+}
+
+#[test]
 fn names_that_are_gone_leave_nothing_behind() {
     let mut costs = Costs::new();
     for week in 0..20 {

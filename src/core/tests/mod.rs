@@ -7,6 +7,7 @@
 //! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
+//! - `stalls`: how long anybody waits while much is to be done.
 //! - `stock`: tasks that take up amounts.
 //! - `times`: backoff.
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
@@ -18,6 +19,7 @@ mod names;
 mod picks;
 mod routes;
 mod shares;
+mod stalls;
 mod stock;
 mod times;
 mod weight;
