@@ -24,6 +24,9 @@ use crate::task::TaskId;
 /// How many slots of the task table one TASKS looks at, so that no question stalls the scheduler.
 const SCAN: u32 = 20_000;
 
+/// About as many bytes as most rows have.
+const ROW: usize = 512;
+
 /// How far beyond its kind's habit a run is before it is called a straggler, in standard deviations.
 const STRAGGLER_SD: f64 = 4.0;
 
@@ -34,7 +37,7 @@ impl Core {
             queues.map(|(number, queue)| (self.queue_names.text(queue.name), number)).collect();
         queues.sort_unstable();
         let rows = Rows::new(queues.into_iter().map(|(_, number)| self.queue_row(number)));
-        spelled(&QueueList { queues: rows })
+        spelled_rows(&QueueList { queues: rows }, self.queues.len())
     }
 
     pub(super) fn view_queue(&self, number: u32) -> Vec<u8> {
@@ -82,7 +85,8 @@ impl Core {
             sessions.map(|(number, session)| (&*session.title, number)).collect();
         sessions.sort_unstable();
         let rows = sessions.into_iter().map(|(_, number)| self.workers.sessions.at(number));
-        spelled(&WorkerList { workers: Rows::new(rows.map(|worker| self.worker_row(worker))) })
+        let rows = Rows::new(rows.map(|worker| self.worker_row(worker)));
+        spelled_rows(&WorkerList { workers: rows }, self.workers.sessions.len())
     }
 
     fn worker_row<'a>(&'a self, worker: &'a Worker) -> WorkerRow<'a> {
@@ -197,6 +201,14 @@ pub(super) fn set(value: &mut Value, name: &str, to: Value) {
     if let Some(map) = value.as_object_mut() {
         map.insert(name.to_owned(), to);
     }
+}
+
+/// A picture of so many rows: its memory need not grow as it is written.
+fn spelled_rows(picture: &impl Serialize, rows: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + ROW * rows);
+    // Writing to memory fails for what is no JSON alone, which a picture is not made of.
+    let _ = serde_json::to_writer(&mut out, picture);
+    out
 }
 
 pub(super) fn spelled(picture: &impl Serialize) -> Vec<u8> {

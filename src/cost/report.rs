@@ -40,7 +40,7 @@ impl Costs {
         if table <= WORKERS && page.next.is_none() {
             page.next = self.page_workers(at_ms, from(WORKERS), &mut left, &mut page);
         }
-        if page.next.is_none() {
+        if table <= PAIRS && page.next.is_none() {
             page.next = self.page_pairs(at_ms, from(PAIRS), &mut left, &mut page);
         }
         page.kinds.sort_unstable_by_key(|&(kind, _)| kind);
