@@ -279,11 +279,12 @@ impl Core {
         }
         self.end_sorting(number);
         self.repooled.remove(&number);
+        self.displaced.remove(&number);
         self.queues.remove_class(number);
         self.give_up_kind(kind);
         self.demands.give_up(demand);
         if let Some(members) = members {
-            self.give_up_members(members);
+            self.leave_members(members, number);
         }
     }
 

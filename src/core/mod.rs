@@ -55,6 +55,7 @@ mod release;
 mod restore;
 mod shares;
 mod slots;
+mod spill;
 mod standing;
 mod stock;
 mod submit;
@@ -170,16 +171,26 @@ pub struct Core {
     worker_names: Names,
     demands: Demands,
     members: Slots<Members>,
-    /// Names whose membership may have changed, to be looked at together at the end of the turn.
+    /// Names whose membership may have changed, to be looked at at the end of the turn.
     changed_members: BTreeSet<u32>,
     /// Monotonic microseconds before which changes of members are gathered.
     members_at_us: u64,
+    /// Members that are not complete yet.
+    unready: BTreeSet<u32>,
+    /// Members that have changed, whose classes have yet to be sorted anew, and when that is done at
+    /// the latest, in monotonic microseconds.
+    moved: BTreeSet<u32>,
+    round_us: u64,
+    /// Classes whose lines are to be sorted anew.
+    displaced: BTreeSet<u32>,
     /// Keyed classes whose pools have changed; their members are chosen then.
     repooled: BTreeSet<u32>,
     /// Queues that may have opened in this turn.
     opened: BTreeSet<u32>,
     /// How many tasks were set aside in this turn.
     put_aside: usize,
+    /// How many entries of those who no longer wait for their owners were dropped in this turn.
+    dropped: usize,
     /// Classes at whose line the look for a task whose key has room was broken off.
     half_looked: BTreeSet<u32>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
@@ -230,9 +241,14 @@ impl Core {
             members: Slots::default(),
             changed_members: BTreeSet::new(),
             members_at_us: 0,
+            unready: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            round_us: 0,
+            displaced: BTreeSet::new(),
             repooled: BTreeSet::new(),
             opened: BTreeSet::new(),
             put_aside: 0,
+            dropped: 0,
             half_looked: BTreeSet::new(),
             returning: Vec::new(),
             released: BTreeSet::new(),
@@ -316,7 +332,9 @@ impl Core {
             && self.released.is_empty()
             && self.unsorted.is_empty()
             && self.after.ended.is_empty()
-            && self.repooled.is_empty();
+            && self.repooled.is_empty()
+            && self.displaced.is_empty()
+            && (self.unready.is_empty() || self.changed_members.is_empty());
         !over
     }
 

@@ -2,7 +2,7 @@
 //! wait in one line or, under a keyed route, in a line for each owner.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
+use crate::core::spill::Spill;
 use crate::core::stock::Amounts;
 use crate::core::turns::Turns;
 use crate::message::Policy;
@@ -104,7 +105,7 @@ pub(super) struct Class {
     /// Keyed: the lines by owner's name.
     pub(super) owners: BTreeMap<u32, Line>,
     /// Keyed: the tasks in the order in which they came into their owners' lines, and since when.
-    pub(super) spill: VecDeque<(u64, Place)>,
+    pub(super) spill: Spill,
     /// Keyed: when a timer is set for the first of `spill`, in monotonic microseconds.
     pub(super) spill_timer: Option<u64>,
     /// Lines whose tasks are to be put where they belong now, in slices; by their first places, so
@@ -218,7 +219,7 @@ impl Queues {
             line: Line::default(),
             listed: None,
             owners: BTreeMap::new(),
-            spill: VecDeque::new(),
+            spill: Spill::default(),
             spill_timer: None,
             unsorted: BTreeMap::new(),
             former: BTreeSet::new(),

@@ -64,7 +64,9 @@ impl Core {
     fn check_worker_names(&self) {
         let mut users = Users::default();
         users.count(self.workers.sessions.iter().map(|(_, session)| session.name));
-        self.members.iter().for_each(|(_, members)| users.count(members.names()));
+        self.members
+            .iter()
+            .for_each(|(_, members)| users.count(members.iter().map(|(name, _)| name)));
         users.count(self.changed_members.iter().copied());
         users.count(self.owned.keys().copied());
         let mut owned = BTreeMap::<u32, BTreeSet<u32>>::new();
