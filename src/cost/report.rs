@@ -34,7 +34,7 @@ impl Costs {
         let from = |its: u64| if table == its { start } else { 0 };
         let mut page = Page::default();
         let mut left = limit;
-        if table <= KINDS {
+        if table == KINDS {
             page.next = self.page_kinds(at_ms, from(KINDS), &mut left, &mut page);
         }
         if table <= WORKERS && page.next.is_none() {
