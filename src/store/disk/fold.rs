@@ -1,43 +1,34 @@
-//! Moves the oldest rows of the log into the tables, in the transaction that appends the newest.
+//! Moves the oldest rows of the log into the tables.
 
 use std::collections::BTreeMap;
 
-use redb::{ReadableTable, Table as Opened, WriteTransaction};
+use redb::WriteTransaction;
 
-use super::fault::{Fault, damaged};
+use super::fault::Fault;
 use super::layout::{Table, key, length};
-use super::log::Row;
 use super::meta::Meta;
 use super::packed::Ended;
 use super::results::Results;
-use super::tail::{Due, Tail, line, line_key};
+use super::row::Row;
+use super::tail::{self, Due, Tail, line, line_key};
 use crate::record::Write;
 
 /// Rows of results that a fold removes at most: more than it adds, as long as payloads are not large.
 const TRIM: usize = 16;
 
-/// Folds rows of at least so many bytes, or all there are. Results that are over at `wall_ms` go.
+/// Folds the oldest rows of the tail. Results that are over at `wall_ms` go.
 pub(super) fn fold(
     transaction: &WriteTransaction,
-    log: &mut Opened<'_, &'static [u8], &'static [u8]>,
+    rows: &[(tail::Row, Vec<u8>)],
     meta: &mut Meta,
     tail: &mut Tail,
     results: &mut Results,
     wall_ms: u64,
-    bytes: u64,
 ) -> Result<(), Fault> {
-    let rows = tail.oldest(bytes);
-    let mut values = Vec::with_capacity(rows.len());
-    for row in &rows {
-        match log.get(key(row.seq).as_slice())? {
-            Some(value) => values.push(value),
-            None => return damaged(format!("row {} of the log is missing", row.seq)),
-        }
-    }
     let mut changes = Changes::default();
-    for (row, value) in rows.iter().zip(&values) {
-        let read = Row::read(row.seq, row.chain, value.value())?;
-        (meta.folded, meta.chain) = (row.seq, read.chain);
+    for (row, bytes) in rows {
+        let Some(read) = Row::read(row.seq, row.chain, bytes) else { return row.damaged() };
+        (meta.folded, meta.chain, meta.place) = (row.seq, read.chain, row.at + row.bytes);
         meta.last = meta.last.max(read.last);
         meta.wall_ms = read.wall_ms;
         changes.add(&read, row.first, tail)?;
@@ -46,10 +37,6 @@ pub(super) fn fold(
     // Under load this keeps up where sweeps, once a second, would not.
     results.trim(transaction, meta, wall_ms, TRIM)?;
     changes.apply(transaction, meta)?;
-    drop(values);
-    for row in &rows {
-        log.remove(key(row.seq).as_slice())?;
-    }
     tail.forget(rows.len());
     meta.write(transaction)
 }

@@ -3,13 +3,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `ganger-store` | the marker: `STORE format=1 id=… created=… stage=ready` |
-//! | `tasks.redb` | the database |
+//! | `tasks.log` | the log, see [`super::log`] |
+//! | `tasks.redb` | the database, see [`super::layout`] |
 //! | `repaired` | if there: the database was repaired and nobody accepted that yet |
 //!
 //! A store is begun in steps, each synced before the next: the marker with `stage=begun`, the
-//! database, the marker with `stage=ready`. Only then is anything acknowledged, so what a crash
-//! leaves of a begun store is begun again. A ready one whose database is missing is refused, and so
-//! is a directory that has files but no marker.
+//! database and the log, the marker with `stage=ready`. Only then is anything acknowledged, so what
+//! a crash leaves of a begun store is begun again. A ready one whose database or log is missing is
+//! refused, and so is a directory that has files but no marker.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::super::Error;
+use super::Files;
 use super::fault::{Fault, advice, in_use};
 use super::layout::FORMAT;
 use super::mounts;
@@ -27,6 +29,7 @@ use crate::record::option;
 const MARKER: &str = "ganger-store";
 const MARKER_NEW: &str = "ganger-store.new";
 const DATABASE: &str = "tasks.redb";
+const LOG: &str = "tasks.log";
 const REPAIRED: &str = "repaired";
 
 /// A directory that this process has to itself.
@@ -87,9 +90,9 @@ impl Home {
     }
 
     /// Begins a store, in place of one that was begun and never became ready; gives its marker and
-    /// an empty file for the database. [`Home::ready`] completes it.
-    pub(super) fn begin(&self, store: u128) -> Result<(Marker, File), Error> {
-        let ours = [MARKER, MARKER_NEW, DATABASE];
+    /// empty files. [`Home::ready`] completes it.
+    pub(super) fn begin(&self, store: u128) -> Result<(Marker, Files<File>), Error> {
+        let ours = [MARKER, MARKER_NEW, DATABASE, LOG];
         let begin = || {
             let begun = self.dir.join(MARKER).exists();
             for entry in fs::read_dir(&self.dir)? {
@@ -102,8 +105,9 @@ impl Home {
             let marker = Marker { store, created_ms, ready: false };
             self.write(marker)?;
             let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(true).mode(0o600);
-            Ok(Some((marker, file.open(self.dir.join(DATABASE))?)))
+            options.read(true).write(true).create(true).truncate(true).mode(0o600);
+            let open = |name| options.open(self.dir.join(name));
+            Ok(Some((marker, Files { database: open(DATABASE)?, log: open(LOG)? })))
         };
         match begin() {
             Ok(Some(begun)) => Ok(begun),
@@ -116,7 +120,7 @@ impl Home {
         }
     }
 
-    /// The store's database exists and is synced: from now on it must.
+    /// The store's files exist and are synced: from now on they must.
     pub(super) fn ready(&self, marker: Marker) -> Result<(), Error> {
         let write = || {
             self.lock.sync_all()?;
@@ -125,20 +129,25 @@ impl Home {
         write().map_err(|error| unusable(&self.dir, &error))
     }
 
-    /// Opens the file of a store that is ready.
-    pub(super) fn database(&self) -> Result<File, Error> {
-        let path = self.database_path();
-        match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Fault::Damaged("is missing".into()).at(&path.display().to_string()))
+    /// Opens the files of a store that is ready.
+    pub(super) fn files(&self) -> Result<Files<File>, Error> {
+        let open = |name| {
+            let path = self.dir.join(name);
+            match OpenOptions::new().read(true).write(true).open(&path) {
+                Ok(file) => Ok(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Err(Fault::Damaged("is missing".into()).at(&path.display().to_string()))
+                }
+                Err(error) => Err(unusable(&path, &error)),
             }
-            Err(error) => Err(unusable(&path, &error)),
-        }
+        };
+        Ok(Files { database: open(DATABASE)?, log: open(LOG)? })
     }
 
-    pub(super) fn database_path(&self) -> PathBuf {
-        self.dir.join(DATABASE)
+    /// Bytes of the files.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let bytes = |name| Some(self.dir.join(name).metadata().ok()?.len());
+        Some(bytes(DATABASE)? + bytes(LOG)?)
     }
 
     /// Remembers that the database was repaired, so that it is refused the next time as well.

@@ -1,8 +1,7 @@
-//! Which tables there are, and how a row is spelled.
+//! Which tables there are in the database, and how a row of them is spelled.
 //!
 //! | table | key | payload of the value |
 //! |---|---|---|
-//! | `log` | sequence number | one batch, see [`super::log`] |
 //! | `tasks` | id | SUBMIT frame of an unfinished task |
 //! | `state` | id | its state line, if it has one |
 //! | `buried` | id | length of the state line (u32), state line, SUBMIT frame |
@@ -13,12 +12,11 @@
 //!
 //! Numbers in keys are 8 bytes, big-endian, so that rows lie in their order; in payloads they are
 //! little-endian. Every value begins with [`FORMAT`] (1 byte) and the CRC-32C (4 bytes) of the
-//! table's letter, the key and the payload; in `log`, of the checksum of the row before as well. No
-//! row is used before its checksum was compared.
+//! table's letter, the key and the payload. No row is used before its checksum was compared.
 //!
 //! Invariants, compared when the store is opened and loaded:
-//! - the state is the tables with the rows of `log` applied in order;
-//! - the first row of `log` follows `folded` in `meta`, and each carries on the chain of checksums;
+//! - the state is the tables with the rows of the log ([`super::log`]) applied in order;
+//! - the first row of the log follows `folded` in `meta`, and each carries on the chain of checksums;
 //! - a table holds as many rows as `meta` says, and their checksums add up to its sum;
 //! - a row in `state` has one in `tasks`; a row in `results-index` has one in `results`.
 //!
@@ -38,7 +36,6 @@ pub(super) type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
 /// A table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Table {
-    Log,
     Tasks,
     State,
     Buried,
@@ -49,8 +46,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Log,
+    pub(super) const ALL: [Self; 7] = [
         Self::Tasks,
         Self::State,
         Self::Buried,
@@ -62,7 +58,6 @@ impl Table {
 
     pub(super) const fn rows(self) -> Rows {
         TableDefinition::new(match self {
-            Self::Log => "log",
             Self::Tasks => "tasks",
             Self::State => "state",
             Self::Buried => "buried",
@@ -75,7 +70,6 @@ impl Table {
 
     const fn letter(self) -> u8 {
         match self {
-            Self::Log => b'l',
             Self::Tasks => b't',
             Self::State => b's',
             Self::Buried => b'b',
@@ -109,10 +103,10 @@ pub(super) fn begin(value: &mut Vec<u8>) {
     value.resize(SEAL, 0);
 }
 
-/// Completes a value that [`begin`] began, and gives its checksum. `chain` is 0 outside the log.
-pub(super) fn seal(table: Table, key: &[u8], chain: u32, value: &mut [u8]) -> u32 {
+/// Completes a value that [`begin`] began, and gives its checksum.
+pub(super) fn seal(table: Table, key: &[u8], value: &mut [u8]) -> u32 {
     let Some((head, payload)) = value.split_first_chunk_mut::<SEAL>() else { return 0 };
-    let sum = checksum(table, key, chain, payload);
+    let sum = checksum(table.letter(), key, 0, payload);
     let [a, b, c, d] = sum.to_le_bytes();
     *head = [FORMAT, a, b, c, d];
     sum
@@ -122,7 +116,6 @@ pub(super) fn seal(table: Table, key: &[u8], chain: u32, value: &mut [u8]) -> u3
 pub(super) fn unseal<'v>(
     table: Table,
     key: &[u8],
-    chain: u32,
     value: &'v [u8],
 ) -> Result<(&'v [u8], u32), Fault> {
     let Some((&[version, a, b, c, d], payload)) = value.split_first_chunk::<SEAL>() else {
@@ -131,7 +124,7 @@ pub(super) fn unseal<'v>(
     if version != FORMAT {
         return damaged(format!("a row of {table:?} has format {version}, not {FORMAT}"));
     }
-    let sum = checksum(table, key, chain, payload);
+    let sum = checksum(table.letter(), key, 0, payload);
     if sum != u32::from_le_bytes([a, b, c, d]) {
         return damaged(format!("a row of {table:?} has a wrong checksum"));
     }
@@ -146,8 +139,9 @@ pub(super) fn carried(value: &[u8]) -> u32 {
     }
 }
 
-fn checksum(table: Table, key: &[u8], chain: u32, payload: &[u8]) -> u32 {
-    let sum = crc32c::crc32c_append(chain, &[table.letter()]);
+/// The CRC-32C of a letter, a key and a payload; `chain` is what comes before them, or 0.
+pub(super) fn checksum(letter: u8, key: &[u8], chain: u32, payload: &[u8]) -> u32 {
+    let sum = crc32c::crc32c_append(chain, &[letter]);
     crc32c::crc32c_append(crc32c::crc32c_append(sum, key), payload)
 }
 

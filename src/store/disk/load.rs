@@ -7,10 +7,10 @@ use redb::ReadTransaction;
 
 use super::fault::{Fault, damaged};
 use super::layout::{Reader, Table, key, number};
-use super::log::Row;
 use super::meta::Meta;
+use super::row::Row;
 use super::sorted::{Sorted, Value};
-use super::tail::{CRON, HOLD, QUEUE, STATS, Tail, WORKER, line, line_key};
+use super::tail::{self, CRON, HOLD, QUEUE, STATS, WORKER, line, line_key};
 use crate::record::{Record, Write};
 use crate::task::TaskId;
 
@@ -21,20 +21,15 @@ pub(super) type Each<'e> = dyn FnMut(Record<'_>) -> Result<(), String> + 'e;
 pub(super) fn load(
     transaction: &ReadTransaction,
     meta: &Meta,
-    tail: &Tail,
+    rows: &[(tail::Row, Vec<u8>)],
     each: &mut Each<'_>,
 ) -> Result<(), Fault> {
-    let log = transaction.open_table(Table::Log.rows())?;
-    let mut values = Vec::new();
-    for row in tail.rows() {
-        match log.get(key(row.seq).as_slice())? {
-            Some(value) => values.push((*row, value)),
-            None => return damaged(format!("row {} of the log is missing", row.seq)),
-        }
-    }
     let mut over = Over::default();
-    for (row, value) in &values {
-        over.apply(&Row::read(row.seq, row.chain, value.value())?)?;
+    for (row, bytes) in rows {
+        match Row::read(row.seq, row.chain, bytes) {
+            Some(read) => over.apply(&read)?,
+            None => return row.damaged(),
+        }
     }
     let stored = |name| Sorted::open(transaction, meta, name);
     lines(stored(Table::Lines)?, over.lines, each)?;

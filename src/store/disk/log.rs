@@ -1,129 +1,273 @@
-//! How one batch is one row of the log.
+//! The file that a turn is appended to before it is acknowledged, with one sync.
 //!
-//! The payload is the last identifier issued (u64), the wall time (u64), and the writes. A write is
-//! a letter and its fields in the order of [`Write`]; an identifier or a time is a u64, a text is
-//! its length (u32) and its bytes.
+//! | bytes | hold |
+//! |---|---|
+//! | 0 to 4095 | [`FORMAT`] (u8), the number of the store (u128), the CRC-32C of both (u32) |
+//! | 4096 to 36863 | two copies of the newest row, 16 KiB each |
+//! | from 36864 | rows ([`super::row`]) in a ring: after the last of the file, the next is the first here |
+//!
+//! Rows form a chain, each carrying on the checksum of the one before; where it breaks, the log ends.
+//! The row behind the end may be one that was being written when the power went, or one that was
+//! acknowledged and has been damaged since. The copies tell the two apart, and more: they are
+//! written with the row and synced with it, so whichever of the three is damaged, the others have the
+//! row. Only a row that never was acknowledged can be missing in all of them. A row that is too
+//! long to be copied is synced first; its copies are marks, which say that it was there.
+//!
+//! A copy is the row's sequence number (u64), the checksum of the row before (u32), its own (u32),
+//! its length, or 0 for a mark (u32), the CRC-32C of these fields, and the row.
+
+#[cfg(test)]
+#[path = "ring.rs"]
+mod ring;
+
+use redb::StorageBackend;
 
 use super::fault::{Fault, damaged};
-use super::layout::{Reader, Table, begin, key, length, seal, unseal};
-use crate::record::{Batch, Text, Write};
-use crate::task::TaskId;
+use super::layout::{FORMAT, Reader, length};
+use super::row::{Row, measure};
 
-/// Spells the row of a batch into `value`, and gives its checksum. `chain` is the checksum of the
-/// row before.
-pub(super) fn encode(seq: u64, chain: u32, batch: &Batch, value: &mut Vec<u8>) -> u32 {
-    begin(value);
-    value.extend_from_slice(&batch.last.bits().to_le_bytes());
-    value.extend_from_slice(&batch.wall_ms.to_le_bytes());
-    for &write in &batch.writes {
-        put(batch, write, value);
-    }
-    seal(Table::Log, &key(seq), chain, value)
+/// Where the copies are, and how long each may be.
+const COPIES: [u64; 2] = [4 << 10, 20 << 10];
+const COPY: usize = 16 << 10;
+
+/// Bytes of a copy before the row.
+const MARK: usize = 24;
+
+/// Where rows begin.
+pub(super) const AREA: u64 = 36 << 10;
+
+/// The file grows by itself, up to so many bytes at a time.
+const GROWTH: u64 = 4 << 20;
+
+/// Bytes that are read at once when the log is walked through.
+const READ: u64 = 4 << 10;
+
+/// Bytes of the head.
+const HEAD: usize = 21;
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: Box<dyn StorageBackend>,
+    length: u64,
+    /// Where the oldest row is that is still needed.
+    oldest: u64,
+    /// Where the newest row ends. Before `oldest` if the ring has wrapped round; equal to it if no
+    /// row is needed.
+    end: u64,
 }
 
-fn put(batch: &Batch, write: Write, out: &mut Vec<u8>) {
-    let mut row = |letter: u8, number: Option<TaskId>, texts: &[Text]| {
-        out.push(letter);
-        if let Some(id) = number {
-            out.extend_from_slice(&id.bits().to_le_bytes());
-        }
-        for &text in texts {
-            let bytes = batch.slice(text);
-            out.extend_from_slice(&length(bytes));
-            out.extend_from_slice(bytes);
-        }
-    };
-    match write {
-        Write::Submit { id, frame } => row(b'S', Some(id), &[frame]),
-        Write::State { id, line } => row(b'L', Some(id), &[line]),
-        Write::End { id, frame, until_ms } => {
-            row(b'E', Some(id), &[frame]);
-            out.extend_from_slice(&until_ms.to_le_bytes());
-        }
-        Write::Bury { id, line, frame } => row(b'B', Some(id), &[line, frame]),
-        Write::Revive { id, line, frame } => row(b'R', Some(id), &[line, frame]),
-        Write::Drop { id } => row(b'D', Some(id), &[]),
-        Write::Hold { name, line } => row(b'h', None, &[name, line]),
-        Write::Unhold { name } => row(b'H', None, &[name]),
-        Write::Queue { name, line } => row(b'q', None, &[name, line]),
-        Write::Worker { name, line } => row(b'w', None, &[name, line]),
-        Write::WorkerGone { name, host } => row(b'W', None, &[name, host]),
-        Write::Stats { name, line } => row(b'k', None, &[name, line]),
-        Write::StatsGone { name } => row(b'K', None, &[name]),
-        Write::Cron { name, line } => row(b'c', None, &[name, line]),
-        Write::CronGone { name } => row(b'C', None, &[name]),
-    }
-}
-
-/// A row of the log whose checksum was compared.
-#[derive(Clone, Debug)]
-pub(super) struct Row<'v> {
-    pub(super) last: u64,
-    pub(super) wall_ms: u64,
-    /// The row's own checksum, which the next one carries on.
+/// The end of the log, or of a part of it: what the next row carries on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The sequence number of the last row.
+    pub(super) seq: u64,
+    /// Its checksum.
     pub(super) chain: u32,
-    writes: &'v [u8],
 }
 
-impl<'v> Row<'v> {
-    /// Reads the row of a sequence number.
-    pub(super) fn read(seq: u64, chain: u32, value: &'v [u8]) -> Result<Self, Fault> {
-        let (payload, chain) = unseal(Table::Log, &key(seq), chain, value)?;
-        let mut from = Reader(payload);
-        match (from.u64(), from.u64()) {
-            (Some(last), Some(wall_ms)) => Ok(Self { last, wall_ms, chain, writes: from.0 }),
-            _ => damaged(format!("row {seq} of the log is cut short")),
+impl Log {
+    /// Begins the log of a store in an empty file.
+    pub(super) fn create(file: Box<dyn StorageBackend>, store: u128) -> Result<Self, Fault> {
+        file.set_len(AREA)?;
+        file.write(0, &head(store))?;
+        let log = Self { file, length: AREA, oldest: AREA, end: AREA };
+        log.copy(Mark { seq: 0, chain: 0 }, 0, &[])?;
+        log.file.sync_data()?;
+        Ok(log)
+    }
+
+    /// Opens the log of a store.
+    pub(super) fn open(file: Box<dyn StorageBackend>, store: u128) -> Result<Self, Fault> {
+        let length = file.len()?;
+        if length < AREA {
+            return damaged("the log is cut short");
+        }
+        let mut found = [0; HEAD];
+        file.read(0, &mut found)?;
+        match found.split_at(HEAD - 4) {
+            _ if found == *head(store) => Ok(Self { file, length, oldest: AREA, end: AREA }),
+            (says, sum) if crc32c::crc32c(says).to_le_bytes() == sum => {
+                damaged("the log is that of another store, or of another format")
+            }
+            _ => damaged("the log's head is damaged"),
         }
     }
 
-    /// The writes, in order.
-    pub(super) fn writes(&self) -> impl Iterator<Item = Result<Write, Fault>> + use<'v> {
-        let (all, mut from) = (self.writes.len(), Reader(self.writes));
-        std::iter::from_fn(move || {
-            if from.0.is_empty() {
-                return None;
+    /// Walks along the chain of rows that follow a mark, from the place where the row of the mark
+    /// ends, and hands over each with its sequence number, the checksum before it and its place. What is
+    /// found is durable when this returns, whatever it was before.
+    pub(super) fn recover(
+        &mut self,
+        from: Mark,
+        place: u64,
+        mut each: impl FnMut(Mark, u64, &[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if !(AREA..=self.length).contains(&place) {
+            return damaged("the log is cut short");
+        }
+        (self.oldest, self.end) = (place, place);
+        let mut last = from;
+        while let Some((at, row, chain)) = self.next(last)? {
+            each(last, at, &row)?;
+            self.end = at + row.len() as u64;
+            last = Mark { seq: last.seq + 1, chain };
+        }
+        let copies = [self.copied(COPIES[0])?, self.copied(COPIES[1])?];
+        let newest = copies.iter().flatten().max_by_key(|copy| (copy.mark.seq, copy.row.len()));
+        if let Some(copy) = newest {
+            match copy.mark.seq.checked_sub(last.seq) {
+                Some(0) if copy.mark.chain == last.chain => {}
+                // The row is newer than its copies, which its own writing has spoilt or not reached.
+                None if copy.mark.seq + 1 == last.seq && last.seq > from.seq => {}
+                Some(1) if copy.before == last.chain && !copy.row.is_empty() => {
+                    let at = self.write(&copy.row)?;
+                    each(last, at, &copy.row)?;
+                    last = copy.mark;
+                }
+                _ => return damaged(format!("row {} of the log is damaged", last.seq + 1)),
             }
-            let write = take(&mut from, all);
-            if write.is_none() {
-                from = Reader(&[]);
-            }
-            Some(write.map_or_else(|| damaged("a write of the log has no meaning"), Ok))
-        })
+        }
+        self.file.sync_data()?;
+        if copies.iter().any(|copy| copy.as_ref().is_none_or(|copy| copy.mark != last)) {
+            self.copy(last, 0, &[])?;
+            self.file.sync_data()?;
+        }
+        Ok(())
     }
 
-    /// The bytes of a slice of one of its writes.
-    pub(super) fn slice(&self, text: Text) -> &'v [u8] {
-        self.writes.get(text.start as usize..text.end as usize).unwrap_or_default()
+    /// Whether a row of so many bytes can be appended now. It can whenever no row is needed.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.place(bytes as u64).is_some()
+    }
+
+    /// Appends a row, for which there is room, and gives its place. It is durable when this returns.
+    pub(super) fn append(&mut self, before: Mark, chain: u32, row: &[u8]) -> Result<u64, Fault> {
+        let at = self.write(row)?;
+        let mark = Mark { seq: before.seq + 1, chain };
+        if row.len() <= COPY - MARK {
+            self.copy(mark, before.chain, row)?;
+        } else {
+            self.file.sync_data()?;
+            self.copy(mark, before.chain, &[])?;
+        }
+        self.file.sync_data()?;
+        Ok(at)
+    }
+
+    /// Reads the bytes of a row.
+    pub(super) fn read(&self, at: u64, bytes: u64) -> Result<Vec<u8>, Fault> {
+        let mut row = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+        self.file.read(at, &mut row)?;
+        Ok(row)
+    }
+
+    /// Rows that end at or before a place in the ring are not needed any more.
+    pub(super) fn release(&mut self, until: u64) {
+        self.oldest = until;
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Writes a row behind the newest.
+    fn write(&mut self, row: &[u8]) -> Result<u64, Fault> {
+        let bytes = row.len() as u64;
+        let Some(at) = self.place(bytes) else { return damaged("the log has no room") };
+        if at + bytes > self.length {
+            let length = (at + bytes).max(self.length + self.length.min(GROWTH));
+            self.file.set_len(length)?;
+            self.length = length;
+        }
+        self.file.write(at, row)?;
+        self.end = at + bytes;
+        Ok(at)
+    }
+
+    /// Where a row of so many bytes goes. It never reaches the oldest: a ring that is full would look
+    /// like one that is empty.
+    fn place(&self, bytes: u64) -> Option<u64> {
+        if self.end < self.oldest {
+            return (self.end + bytes < self.oldest).then_some(self.end);
+        }
+        let wraps = self.end + bytes > self.length && AREA + bytes < self.oldest;
+        Some(if wraps { AREA } else { self.end })
+    }
+
+    /// The row behind a mark, with its place and its checksum, if there is one.
+    fn next(&self, mark: Mark) -> Result<Option<(u64, Vec<u8>, u32)>, Fault> {
+        let wraps = self.end >= self.oldest && self.end > AREA;
+        for at in [Some(self.end), wraps.then_some(AREA)].into_iter().flatten() {
+            let within = self.length - at;
+            let row = self.read(at, within.min(READ))?;
+            let Some(bytes) = measure(&row).filter(|&bytes| bytes as u64 <= within) else {
+                continue;
+            };
+            let mut row = row;
+            if bytes > row.len() {
+                row = self.read(at, bytes as u64)?;
+            }
+            row.truncate(bytes);
+            if let Some(read) = Row::read(mark.seq + 1, mark.chain, &row) {
+                let chain = read.chain;
+                return Ok(Some((at, row, chain)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes both copies of a row, or of its mark only.
+    fn copy(&self, mark: Mark, before: u32, row: &[u8]) -> Result<(), Fault> {
+        let mut copy = Vec::with_capacity(MARK + row.len());
+        copy.extend_from_slice(&mark.seq.to_le_bytes());
+        copy.extend_from_slice(&before.to_le_bytes());
+        copy.extend_from_slice(&mark.chain.to_le_bytes());
+        copy.extend_from_slice(&length(row));
+        copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
+        copy.extend_from_slice(row);
+        for at in COPIES {
+            self.file.write(at, &copy)?;
+        }
+        Ok(())
+    }
+
+    /// A copy, if it is whole.
+    fn copied(&self, at: u64) -> Result<Option<Copied>, Fault> {
+        Ok(Copied::read(&self.read(at, COPY as u64)?))
     }
 }
 
-/// Takes one write; its texts are places in the `all` bytes of writes that `from` is the rest of.
-fn take(from: &mut Reader<'_>, all: usize) -> Option<Write> {
-    fn id(from: &mut Reader<'_>) -> Option<TaskId> {
-        from.u64().map(TaskId::from_bits)
+/// The head of the log of a store.
+fn head(store: u128) -> Vec<u8> {
+    let mut head = vec![FORMAT];
+    head.extend_from_slice(&store.to_le_bytes());
+    head.extend_from_slice(&crc32c::crc32c(&head).to_le_bytes());
+    head
+}
+
+/// What a copy says.
+struct Copied {
+    mark: Mark,
+    /// The checksum of the row before.
+    before: u32,
+    /// Empty for a mark.
+    row: Vec<u8>,
+}
+
+impl Copied {
+    fn read(copy: &[u8]) -> Option<Self> {
+        let (head, rest) = copy.split_first_chunk::<MARK>()?;
+        let mut from = Reader(head);
+        let (seq, before, chain) = (from.u64()?, from.u32()?, from.u32()?);
+        let length = usize::try_from(from.u32()?).ok()?;
+        if crc32c::crc32c(head.get(..MARK - 4)?) != from.u32()? {
+            return None;
+        }
+        let row = rest.get(..length)?;
+        if !row.is_empty() && Row::read(seq, before, row)?.chain != chain {
+            return None;
+        }
+        Some(Self { mark: Mark { seq, chain }, before, row: row.to_vec() })
     }
-    let text = |from: &mut Reader<'_>| {
-        let length = from.u32()?;
-        let start = u32::try_from(all - from.0.len()).ok()?;
-        from.bytes(length)?;
-        Some(Text { start, end: start + length })
-    };
-    Some(match from.u8()? {
-        b'S' => Write::Submit { id: id(from)?, frame: text(from)? },
-        b'L' => Write::State { id: id(from)?, line: text(from)? },
-        b'E' => Write::End { id: id(from)?, frame: text(from)?, until_ms: from.u64()? },
-        b'B' => Write::Bury { id: id(from)?, line: text(from)?, frame: text(from)? },
-        b'R' => Write::Revive { id: id(from)?, line: text(from)?, frame: text(from)? },
-        b'D' => Write::Drop { id: id(from)? },
-        b'h' => Write::Hold { name: text(from)?, line: text(from)? },
-        b'H' => Write::Unhold { name: text(from)? },
-        b'q' => Write::Queue { name: text(from)?, line: text(from)? },
-        b'w' => Write::Worker { name: text(from)?, line: text(from)? },
-        b'W' => Write::WorkerGone { name: text(from)?, host: text(from)? },
-        b'k' => Write::Stats { name: text(from)?, line: text(from)? },
-        b'K' => Write::StatsGone { name: text(from)? },
-        b'c' => Write::Cron { name: text(from)?, line: text(from)? },
-        b'C' => Write::CronGone { name: text(from)? },
-        _ => return None,
-    })
 }

@@ -7,6 +7,7 @@ use redb::{ReadTransaction, ReadableTable, Table as Opened, WriteTransaction};
 
 use super::fault::{Fault, damaged};
 use super::layout::{Reader, Table, begin, carried, key, number, seal, unseal};
+use super::log::AREA;
 
 const COUNTED: [Table; 5] =
     [Table::Tasks, Table::State, Table::Buried, Table::Lines, Table::ResultsIndex];
@@ -20,6 +21,8 @@ pub(super) struct Meta {
     pub(super) folded: u64,
     /// That row's checksum.
     pub(super) chain: u32,
+    /// Where in the file of the log it ended.
+    pub(super) place: u64,
     /// The last identifier issued up to there.
     pub(super) last: u64,
     /// Wall time of the turn then, in Unix milliseconds.
@@ -52,7 +55,7 @@ impl Sum {
 impl Meta {
     /// That of an empty store.
     pub(super) fn new(store: u128) -> Self {
-        Self { store, ..Self::default() }
+        Self { store, place: AREA, ..Self::default() }
     }
 
     /// Reads the row; `None` if the database was never begun.
@@ -62,7 +65,7 @@ impl Meta {
             table => table?,
         };
         let Some(value) = table.get(key(0).as_slice())? else { return damaged("meta is empty") };
-        let (payload, _) = unseal(Table::Meta, &key(0), 0, value.value())?;
+        let (payload, _) = unseal(Table::Meta, &key(0), value.value())?;
         match Self::decode(&mut Reader(payload)) {
             Some(meta) => Ok(Some(meta)),
             None => damaged("meta has a wrong length"),
@@ -73,7 +76,7 @@ impl Meta {
         let mut value = Vec::new();
         begin(&mut value);
         self.encode(&mut value);
-        seal(Table::Meta, &key(0), 0, &mut value);
+        seal(Table::Meta, &key(0), &mut value);
         let mut table = transaction.open_table(Table::Meta.rows())?;
         table.insert(key(0).as_slice(), value.as_slice())?;
         Ok(())
@@ -104,7 +107,7 @@ impl Meta {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.store.to_le_bytes());
         out.extend_from_slice(&self.chain.to_le_bytes());
-        for number in [self.folded, self.last, self.wall_ms, self.results] {
+        for number in [self.folded, self.place, self.last, self.wall_ms, self.results] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for Sum { rows, sum } in self.sums {
@@ -116,13 +119,14 @@ impl Meta {
     fn decode(from: &mut Reader<'_>) -> Option<Self> {
         let store = from.array().map(u128::from_le_bytes)?;
         let chain = from.u32()?;
-        let (folded, last, wall_ms) = (from.u64()?, from.u64()?, from.u64()?);
+        let (folded, place) = (from.u64()?, from.u64()?);
+        let (last, wall_ms) = (from.u64()?, from.u64()?);
         let results = from.u64()?;
         let mut sums = [Sum::default(); COUNTED.len()];
         for sum in &mut sums {
             *sum = Sum { rows: from.u64()?, sum: from.u64()? };
         }
-        let meta = Self { store, folded, chain, last, wall_ms, results, sums };
+        let meta = Self { store, folded, chain, place, last, wall_ms, results, sums };
         from.0.is_empty().then_some(meta)
     }
 }
@@ -183,5 +187,5 @@ impl Counted<'_> {
 fn spell(name: Table, key: &[u8], payload: &[&[u8]], value: &mut Vec<u8>) -> u32 {
     begin(value);
     payload.iter().for_each(|part| value.extend_from_slice(part));
-    seal(name, key, 0, value)
+    seal(name, key, value)
 }

@@ -1,15 +1,15 @@
-//! The embedded store: one redb database in a directory of its own.
+//! The embedded store: a log and a redb database in a directory of their own.
 //!
-//! Every commit appends one row, the whole batch, to a log inside the database, in one transaction
-//! with two-phase commit that is synced before [`Store::commit`] returns. When the log is longer
-//! than it should be, the same transaction folds some of its oldest rows into the tables, where
-//! only that arrives which no later row undoes: most tasks begin and end within the log. Loading
-//! reads the tables and applies the log over them.
+//! Every commit appends one row, the whole batch, to the log, which is synced before
+//! [`Store::commit`] returns. When the log is longer than it should be, some of its oldest rows are
+//! folded into the tables of the database, in one transaction with two-phase commit, where only that
+//! arrives which no later row undoes: most tasks begin and end within the log. Loading reads the
+//! tables and applies the log over them.
 //!
 //! What it promises: after a crash or a power cut, everything that a commit has answered is there;
-//! damage is refused, not repaired; a file system error ends the store, as after a failed sync
-//! nobody knows what is on the disk. [`layout`] says what the database holds, [`home`] the
-//! directory.
+//! damage is refused, or mended from a copy, and never passed on; a file system error ends the store,
+//! as after a failed sync nobody knows what is on the disk. [`log`] says what the log holds,
+//! [`layout`] the database, [`home`] the directory.
 
 mod fault;
 mod filter;
@@ -23,9 +23,11 @@ mod mounts;
 mod opened;
 mod packed;
 mod results;
+mod row;
 mod sorted;
 mod tail;
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -51,6 +53,16 @@ pub struct Disk {
     home: Option<Home>,
 }
 
+/// The files of a store.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Files<B> {
+    /// That of the database.
+    pub database: B,
+    /// That of the log.
+    pub log: B,
+}
+
 /// When the log is folded.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +75,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { tail: 32 << 20, fold: 256 << 10 }
+        Self { tail: 32 << 20, fold: 1 << 20 }
     }
 }
 
@@ -87,14 +99,13 @@ impl Disk {
     #[doc(hidden)]
     pub fn open_paced(dir: &Path, options: &Options, pace: Pace) -> Result<Self, Error> {
         let home = Home::enter(dir)?;
-        let path = home.database_path();
-        let at = |fault: Fault| fault.at(&path.display().to_string());
+        let place = home.dir().display().to_string();
+        let at = |fault: Fault| fault.at(&place);
         let opened = match home.marker()?.filter(|marker| marker.ready) {
             None => {
-                let (marker, file) = home.begin(rand::random())?;
-                let opened = catch(|| {
-                    Opened::open(FileBackend::new(file)?, marker.store, true, options, pace)
-                });
+                let (marker, files) = home.begin(rand::random())?;
+                let opened =
+                    catch(|| Opened::open(backends(files)?, marker.store, true, options, pace));
                 let opened = opened.map_err(at)?;
                 home.ready(marker)?;
                 opened
@@ -103,10 +114,9 @@ impl Disk {
                 return Err(at(Fault::Repaired));
             }
             Some(marker) => {
-                let file = home.database()?;
-                let opened = catch(|| {
-                    Opened::open(FileBackend::new(file)?, marker.store, false, options, pace)
-                });
+                let files = home.files()?;
+                let opened =
+                    catch(|| Opened::open(backends(files)?, marker.store, false, options, pace));
                 if let Err(Fault::Repaired) = opened {
                     home.note_repair()?;
                 }
@@ -116,11 +126,10 @@ impl Disk {
         if home.is_repaired() {
             home.accept_repair()?;
         }
-        let place = home.dir().display().to_string();
         Ok(Self { opened: Some(opened), place, home: Some(home) })
     }
 
-    /// Opens a store over other storage than a file, which must hold the store with that number, or
+    /// Opens a store over other storage than files, which must hold the store with that number, or
     /// nothing if it is to `begin`.
     ///
     /// # Errors
@@ -128,14 +137,14 @@ impl Disk {
     /// As [`Disk::open`].
     #[doc(hidden)]
     pub fn over(
-        backend: impl StorageBackend,
+        files: Files<impl StorageBackend>,
         store: u128,
         begin: bool,
         options: &Options,
         pace: Pace,
     ) -> Result<Self, Error> {
         let place = "storage".to_owned();
-        let opened = catch(|| Opened::open(backend, store, begin, options, pace));
+        let opened = catch(|| Opened::open(files, store, begin, options, pace));
         let opened = Some(opened.map_err(|fault| fault.at(&place))?);
         Ok(Self { opened, place, home: None })
     }
@@ -187,7 +196,7 @@ impl Store for Disk {
     fn status(&mut self) -> Result<Status, Error> {
         let (mut bytes, mut pressure) = (None, false);
         if let Some(home) = &self.home {
-            bytes = home.database_path().metadata().ok().map(|file| file.len());
+            bytes = home.bytes();
             pressure = mounts::is_nearly_full(home.dir());
         }
         self.with(|opened| {
@@ -200,6 +209,11 @@ impl Store for Disk {
         self.shut();
         Ok(())
     }
+}
+
+fn backends(files: Files<File>) -> Result<Files<FileBackend>, Fault> {
+    let Files { database, log } = files;
+    Ok(Files { database: FileBackend::new(database)?, log: FileBackend::new(log)? })
 }
 
 /// Runs something of the library; a panic is a fault like any other.

@@ -1,4 +1,4 @@
-//! The open database: what a commit, a lookup and a sweep do to it.
+//! The open database and its log: what a commit, a lookup and a sweep do to them.
 
 #[cfg(test)]
 #[path = "tampered.rs"]
@@ -7,19 +7,18 @@ mod tampered;
 use std::fmt;
 
 use bytes::Bytes;
-use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
-    WriteTransaction,
-};
+use redb::{Database, Durability, ReadableDatabase, StorageBackend, WriteTransaction};
 
 use super::fault::{Fault, damaged};
-use super::layout::{Table, key, number};
+use super::fold::fold;
+use super::layout::Table;
 use super::load::{Each, load};
-use super::log::{self, Row};
+use super::log::{Log, Mark};
 use super::meta::Meta;
 use super::results::Results;
-use super::tail::Tail;
-use super::{Pace, fold};
+use super::row::{self, Row};
+use super::tail::{self, Tail};
+use super::{Files, Pace};
 use crate::record::{Batch, Write};
 use crate::store::{Loaded, Options};
 use crate::task::TaskId;
@@ -30,16 +29,16 @@ const CACHE: usize = 16 << 20;
 /// Rows of results that one sweep removes at most.
 const SWEEP: usize = 64;
 
-/// The open database, and what must be known of it.
+/// The open database and its log, and what must be known of them.
 pub(super) struct Opened {
     db: Database,
+    log: Log,
     meta: Meta,
     tail: Tail,
     results: Results,
     pace: Pace,
-    /// The last row of the log, and its checksum.
-    seq: u64,
-    chain: u32,
+    /// The last row of the log.
+    newest: Mark,
     /// The last identifier issued.
     last: u64,
     /// Wall time of the last turn or sweep.
@@ -57,27 +56,37 @@ impl fmt::Debug for Opened {
 impl Opened {
     /// Opens the store with a number, or begins it.
     pub(super) fn open(
-        backend: impl StorageBackend,
+        files: Files<impl StorageBackend>,
         store: u128,
         begin: bool,
         options: &Options,
         pace: Pace,
     ) -> Result<Self, Fault> {
+        let Files { database, log } = files;
         // The library would begin anew.
-        if !begin && backend.len()? == 0 {
+        if !begin && database.len()? == 0 {
             return damaged("the database is empty");
         }
-        let mut db = Database::builder().set_cache_size(CACHE).create_with_backend(backend)?;
+        let mut db = Database::builder().set_cache_size(CACHE).create_with_backend(database)?;
         if begin {
             create(&db, store)?;
-        } else if !db.check_integrity()? && !options.accept_repair {
+            let log = Log::create(Box::new(log), store)?;
+            return Self::read(db, log, store, options, pace);
+        }
+        if !db.check_integrity()? && !options.accept_repair {
             return Err(Fault::Repaired);
         }
-        Self::read(db, store, options, pace)
+        Self::read(db, Log::open(Box::new(log), store)?, store, options, pace)
     }
 
-    /// Reads what must be known of the database.
-    fn read(db: Database, store: u128, options: &Options, pace: Pace) -> Result<Self, Fault> {
+    /// Reads what must be known of the database and the log.
+    fn read(
+        db: Database,
+        log: Log,
+        store: u128,
+        options: &Options,
+        pace: Pace,
+    ) -> Result<Self, Fault> {
         let read = db.begin_read()?;
         let Some(meta) = Meta::read(&read)? else { return damaged("the database is not a store") };
         if meta.store != store {
@@ -88,83 +97,94 @@ impl Opened {
             tail: Tail::after(meta.last),
             results,
             pace,
-            seq: meta.folded,
-            chain: meta.chain,
+            newest: Mark { seq: meta.folded, chain: meta.chain },
             last: meta.last,
             wall_ms: meta.wall_ms,
             row: Vec::new(),
             meta,
+            log,
             db,
         };
-        opened.read_tail(&read)?;
+        opened.read_tail()?;
         Ok(opened)
     }
 
     /// Walks along the chain of the log's rows, and takes note of what they write.
-    fn read_tail(&mut self, read: &ReadTransaction) -> Result<(), Fault> {
-        for row in read.open_table(Table::Log.rows())?.iter()? {
-            let (key, value) = row?;
-            if number(key.value())? != self.seq + 1 {
-                return damaged(format!("row {} of the log is missing", self.seq + 1));
-            }
-            let row = Row::read(self.seq + 1, self.chain, value.value())?;
-            self.tail.push(self.seq + 1, self.chain, value.value().len());
+    fn read_tail(&mut self) -> Result<(), Fault> {
+        let Self { log, tail, newest, last, wall_ms, .. } = self;
+        log.recover(*newest, self.meta.place, |before, at, bytes| {
+            let seq = before.seq + 1;
+            let Some(row) = Row::read(seq, before.chain, bytes) else {
+                return damaged(format!("row {seq} of the log is damaged"));
+            };
+            tail.push(seq, before.chain, at, bytes.len());
             for write in row.writes() {
-                self.tail.note(write?, |text| row.slice(text));
+                tail.note(write?, |text| row.slice(text));
             }
-            (self.seq, self.chain) = (self.seq + 1, row.chain);
-            (self.last, self.wall_ms) = (self.last.max(row.last), row.wall_ms);
-        }
-        Ok(())
+            *newest = Mark { seq, chain: row.chain };
+            (*last, *wall_ms) = ((*last).max(row.last), row.wall_ms);
+            Ok(())
+        })
     }
 
     pub(super) fn load(&self, each: &mut Each<'_>) -> Result<Loaded, Fault> {
-        load(&self.db.begin_read()?, &self.meta, &self.tail, each)?;
+        let rows = self.rows(u64::MAX)?;
+        load(&self.db.begin_read()?, &self.meta, &rows, each)?;
         Ok(Loaded { last: TaskId::from_bits(self.last) })
     }
 
-    /// Appends the row of a batch, and folds older ones if there are too many; one transaction.
+    /// Appends the row of a batch to the log, and folds older ones if there are too many.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), Fault> {
         self.wall_ms = batch.wall_ms;
         if batch.is_empty() && batch.last.bits() <= self.last {
             return Ok(());
         }
-        let (seq, before) = (self.seq + 1, self.chain);
-        let chain = log::encode(seq, before, batch, &mut self.row);
-        self.tail.push(seq, before, self.row.len());
+        let before = self.newest;
+        let (seq, mut row) = (before.seq + 1, std::mem::take(&mut self.row));
+        let chain = row::encode(seq, before.chain, batch, &mut row);
+        while !self.log.has_room(row.len()) {
+            self.fold(row.len() as u64)?;
+        }
+        let at = self.log.append(before, chain, &row)?;
+        self.newest = Mark { seq, chain };
+        self.last = self.last.max(batch.last.bits());
+        self.tail.push(seq, before.chain, at, row.len());
         for &write in &batch.writes {
             self.tail.note(write, |text| batch.slice(text));
         }
-        let transaction = begin(&self.db)?;
-        {
-            let mut log = transaction.open_table(Table::Log.rows())?;
-            log.insert(key(seq).as_slice(), self.row.as_slice())?;
-            if self.tail.bytes() > self.pace.tail {
-                let bytes = self.pace.fold.max(2 * self.row.len() as u64);
-                let (meta, tail, results) = (&mut self.meta, &mut self.tail, &mut self.results);
-                let wall_ms = self.wall_ms;
-                fold::fold(&transaction, &mut log, meta, tail, results, wall_ms, bytes)?;
-            }
+        if self.tail.bytes() > self.pace.tail {
+            self.fold(self.pace.fold.max(2 * row.len() as u64))?;
         }
-        transaction.commit()?;
-        (self.seq, self.chain) = (seq, chain);
-        self.last = self.last.max(batch.last.bits());
+        self.row = row;
         Ok(())
     }
 
+    /// Folds rows of at least so many bytes, or all there are; one transaction.
+    fn fold(&mut self, bytes: u64) -> Result<(), Fault> {
+        let rows = self.rows(bytes)?;
+        let transaction = begin(&self.db)?;
+        let (meta, tail, results) = (&mut self.meta, &mut self.tail, &mut self.results);
+        fold(&transaction, &rows, meta, tail, results, self.wall_ms)?;
+        transaction.commit()?;
+        self.log.release(self.meta.place);
+        Ok(())
+    }
+
+    /// The oldest rows of the tail: so many that they have that many bytes together.
+    fn rows(&self, bytes: u64) -> Result<Vec<(tail::Row, Vec<u8>)>, Fault> {
+        let rows = self.tail.oldest(bytes).into_iter();
+        rows.map(|row| Ok((row, self.log.read(row.at, row.bytes)?))).collect()
+    }
+
     pub(super) fn result(&self, id: TaskId) -> Result<Option<Bytes>, Fault> {
-        let read = self.db.begin_read()?;
         let Some((row, place)) = self.tail.end(id) else {
-            return self.results.get(&read, id.bits(), self.wall_ms);
+            return self.results.get(&self.db.begin_read()?, id.bits(), self.wall_ms);
         };
-        let log = read.open_table(Table::Log.rows())?;
-        let Some(value) = log.get(key(row.seq).as_slice())? else {
-            return damaged(format!("row {} of the log is missing", row.seq));
-        };
-        let row = Row::read(row.seq, row.chain, value.value())?;
-        match row.writes().nth(place).transpose()? {
+        let bytes = self.log.read(row.at, row.bytes)?;
+        let Some(read) = Row::read(row.seq, row.chain, &bytes) else { return row.damaged() };
+        match read.writes().nth(place).transpose()? {
             Some(Write::End { frame, until_ms, .. }) if until_ms > self.wall_ms => {
-                Ok(Some(Bytes::copy_from_slice(row.slice(frame))))
+                Ok(Some(Bytes::copy_from_slice(read.slice(frame))))
             }
             _ => Ok(None),
         }
@@ -185,7 +205,7 @@ impl Opened {
     /// About the bytes that it holds, and those of results among them.
     pub(super) fn bytes(&self) -> (u64, u64) {
         let results = self.results.bytes();
-        (self.tail.bytes() + results, results)
+        (self.log.length() + results, results)
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn pack(at: u64, ended: &[&Ended<'_>], value: &mut Vec<u8>) -> u32 {
         value.extend_from_slice(&narrow(end));
     }
     ended.iter().for_each(|ended| value.extend_from_slice(ended.frame));
-    seal(Table::Results, &key(at), 0, value)
+    seal(Table::Results, &key(at), value)
 }
 
 /// The payload of a row of results.

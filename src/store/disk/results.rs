@@ -53,7 +53,7 @@ impl Results {
         let mut sum = Sum::default();
         for row in transaction.open_table(Table::ResultsIndex.rows())?.iter()? {
             let (key, value) = row?;
-            let (payload, crc) = unseal(Table::ResultsIndex, key.value(), 0, value.value())?;
+            let (payload, crc) = unseal(Table::ResultsIndex, key.value(), value.value())?;
             let Some(entry) = Entry::decode(&mut Reader(payload)) else {
                 return damaged("a row of the results' index has a wrong length");
             };
@@ -210,7 +210,7 @@ impl Results {
 
     /// Reads a row, which must be the one that the index knows.
     fn unpack<'v>(&self, at: u64, value: &'v [u8]) -> Result<Packed<'v>, Fault> {
-        let (payload, crc) = unseal(Table::Results, &key(at), 0, value)?;
+        let (payload, crc) = unseal(Table::Results, &key(at), value)?;
         if self.rows.get(&at).is_none_or(|entry| entry.crc != crc) {
             return damaged("a row of results is not the one in its index");
         }

@@ -65,7 +65,7 @@ impl<'m> Sorted<'m> {
     fn advance(&mut self) -> Result<(), Fault> {
         let Some(row) = self.rows.next() else { return Ok(()) };
         let (key, value) = row?;
-        let (payload, crc) = unseal(self.name, key.value(), 0, value.value())?;
+        let (payload, crc) = unseal(self.name, key.value(), value.value())?;
         let length = payload.len();
         self.found.add(crc);
         self.next = Some((key, Value(value, length)));

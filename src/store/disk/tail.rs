@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::fault::{Fault, damaged};
 use crate::record::{Text, Write};
 use crate::task::{IdState, TaskId};
 
@@ -31,7 +32,16 @@ pub(super) struct Row {
     pub(super) chain: u32,
     /// The ordinal of its first write.
     pub(super) first: u64,
-    bytes: u64,
+    /// Where it is in the file, and how long.
+    pub(super) at: u64,
+    pub(super) bytes: u64,
+}
+
+impl Row {
+    /// The fault of a row that was right once.
+    pub(super) fn damaged<T>(&self) -> Result<T, Fault> {
+        damaged(format!("row {} of the log is damaged", self.seq))
+    }
 }
 
 /// What the tail does to a task.
@@ -68,9 +78,9 @@ impl Tail {
     }
 
     /// Begins a row; its writes follow by [`Tail::note`].
-    pub(super) fn push(&mut self, seq: u64, chain: u32, bytes: usize) {
+    pub(super) fn push(&mut self, seq: u64, chain: u32, at: u64, bytes: usize) {
         let bytes = bytes as u64;
-        self.rows.push_back(Row { seq, chain, first: self.writes + 1, bytes });
+        self.rows.push_back(Row { seq, chain, first: self.writes + 1, at, bytes });
         self.bytes += bytes;
     }
 
@@ -148,11 +158,6 @@ impl Tail {
         }
     }
 
-    /// All rows, oldest first.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter()
-    }
-
     /// The row, and the place in it, of the last write about a task that may hold its result.
     pub(super) fn end(&self, id: TaskId) -> Option<(Row, usize)> {
         let ordinal = self.tasks.get(&id.bits())?.frame;
@@ -208,7 +213,7 @@ mod tests {
     fn tail(newest: u64, writes: &[Write]) -> Tail {
         let mut tail = Tail::after(newest);
         for (&write, seq) in writes.iter().zip(1..) {
-            tail.push(seq, 0, 1);
+            tail.push(seq, 0, 0, 1);
             tail.note(write, |_| b"name");
         }
         tail
@@ -270,7 +275,7 @@ mod tests {
     #[test]
     fn the_end_of_a_task_is_found_in_its_row() {
         let mut tail = tail(0, &[SUBMIT, STATE]);
-        tail.push(3, 0, 1);
+        tail.push(3, 0, 0, 1);
         tail.note(STATE, |_| b"");
         tail.note(END, |_| b"");
         let (row, place) = tail.end(ID).unwrap();

@@ -36,7 +36,7 @@ fn disk_with_a_short_tail_conforms() {
 fn disk_keeps_results_within_the_cap_and_their_time_without_being_swept() {
     let options = Options { result_cap: RESULT_CAP, ..Options::default() };
     let pace = Pace { tail: 64 << 10, fold: 1 };
-    let mut disk = Disk::over(Storage::default(), 1, true, &options, pace).unwrap();
+    let mut disk = Disk::over(Storage::default().files(), 1, true, &options, pace).unwrap();
     conformance::results_are_bounded_by_commits(&mut disk);
 }
 
@@ -45,7 +45,7 @@ fn conforms(pace: Pace) {
         let (storage, mut begin) = (Storage::default(), true);
         let options = Options { result_cap: RESULT_CAP, ..Options::default() };
         Box::new(move || {
-            let disk = Disk::over(storage.forget(), 1, begin, &options, pace).unwrap();
+            let disk = Disk::over(storage.forget().files(), 1, begin, &options, pace).unwrap();
             begin = false;
             Box::new(disk)
         })
@@ -90,8 +90,9 @@ fn a_directory_is_made_for_its_owner_only() {
     for path in [&dir, &above.path().join("a")] {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
     }
-    let database = fs::metadata(dir.join("tasks.redb")).unwrap();
-    assert_eq!(database.permissions().mode() & 0o777, 0o600);
+    for file in ["tasks.redb", "tasks.log"] {
+        assert_eq!(fs::metadata(dir.join(file)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }
 
 #[test]
@@ -130,6 +131,17 @@ fn e08_a_marker_without_its_database_is_refused() {
 }
 
 #[test]
+fn e08_a_marker_without_its_log_is_refused() {
+    let (dir, _) = store();
+    fs::remove_file(dir.path().join("tasks.log")).unwrap();
+    assert_corrupt(dir.path(), "tasks.log: is missing");
+    fs::write(dir.path().join("tasks.log"), "").unwrap();
+    assert_corrupt(dir.path(), "the log is cut short");
+    fs::write(dir.path().join("tasks.log"), [7; 100_000]).unwrap();
+    assert_corrupt(dir.path(), "the log's head is damaged");
+}
+
+#[test]
 fn e09_the_marker_of_something_else_is_refused() {
     let (dir, _) = store();
     let marker = dir.path().join("ganger-store");
@@ -155,10 +167,15 @@ fn e09_a_newer_format_is_refused_and_named() {
 }
 
 #[test]
-fn e09_the_database_of_another_store_is_refused() {
+fn e09_a_file_of_another_store_is_refused() {
     let ((dir, _), (other, _)) = (store(), store());
-    fs::copy(other.path().join("tasks.redb"), dir.path().join("tasks.redb")).unwrap();
-    assert_corrupt(dir.path(), "another store");
+    for file in ["tasks.redb", "tasks.log"] {
+        let ours = fs::read(dir.path().join(file)).unwrap();
+        fs::copy(other.path().join(file), dir.path().join(file)).unwrap();
+        assert_corrupt(dir.path(), "another store");
+        fs::write(dir.path().join(file), ours).unwrap();
+    }
+    assert!(open(dir.path()).is_ok());
 }
 
 #[test]

@@ -30,18 +30,20 @@ pub(super) struct History {
     pub(super) disk: Disk,
     /// After the beginning and after each acknowledged turn.
     pub(super) moments: Vec<Moment>,
+    /// Whether some turns are many times longer than others.
+    pub(super) long: bool,
     workload: Workload,
     random: SmallRng,
 }
 
 /// Opens a store that there must be.
 pub(super) fn open(storage: &Storage) -> Result<Disk, Error> {
-    Disk::over(storage.clone(), STORE, false, &options(), PACE)
+    Disk::over(storage.files(), STORE, false, &options(), PACE)
 }
 
 /// Opens what there must be with another number.
 pub(super) fn open_as(storage: &Storage, store: u128) -> Result<Disk, Error> {
-    Disk::over(storage.clone(), store, false, &options(), PACE)
+    Disk::over(storage.files(), store, false, &options(), PACE)
 }
 
 fn options() -> Options {
@@ -51,7 +53,7 @@ fn options() -> Options {
 impl History {
     /// Begins a store on an empty storage.
     pub(super) fn begin(storage: Storage, seed: u64) -> Result<Self, Error> {
-        let disk = Disk::over(storage.clone(), STORE, true, &options(), PACE)?;
+        let disk = Disk::over(storage.files(), STORE, true, &options(), PACE)?;
         let workload = Workload::default();
         let begun = Moment {
             changes: storage.changes(),
@@ -60,7 +62,7 @@ impl History {
             wall_ms: workload.wall_ms,
         };
         let random = SmallRng::seed_from_u64(seed);
-        Ok(Self { storage, disk, moments: vec![begun], workload, random })
+        Ok(Self { storage, disk, moments: vec![begun], long: false, workload, random })
     }
 
     /// Runs so many turns, and a sweep now and then.
@@ -76,11 +78,13 @@ impl History {
 
     /// One turn. What it would leave is put down before it is tried: a turn in flight may be there.
     fn turn(&mut self) -> Result<(), Error> {
+        // Long payloads are those of a size that is a multiple of 50, see the workload.
+        let long = self.long && self.random.random_ratio(1, 3);
         let choices: Vec<Choice> = (0..self.random.random_range(1..30))
             .map(|_| Choice {
-                kind: self.random.random(),
+                kind: if long { 0 } else { self.random.random() },
                 pick: self.random.random(),
-                size: self.random.random_range(0..6000),
+                size: if long { 5000 } else { self.random.random_range(0..6000) },
             })
             .collect();
         let turn = self.workload.turn(&choices);

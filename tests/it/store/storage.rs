@@ -1,9 +1,10 @@
-//! Storage in memory that remembers what was done to it: it fails when told to, and tells what a
-//! power cut would have left.
+//! The files of a disk store in memory. They remember what was done to them, fail when told to, and
+//! tell what a power cut would have left.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ganger::store::disk::Files;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -12,17 +13,25 @@ use redb::StorageBackend;
 /// What a disk writes at once.
 const SECTOR: usize = 512;
 
+/// What the files hold: the database and the log.
+pub(super) type Image = [Vec<u8>; 2];
+
 /// A handle; its clones are the same storage.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Storage(Arc<Mutex<Disk>>);
 
+/// One of the files, by its place in an [`Image`].
+#[derive(Clone, Debug)]
+pub(super) struct Part(Storage, usize);
+
 #[derive(Default)]
 struct Disk {
     /// What was there when it was made.
-    base: Vec<u8>,
+    base: Image,
     /// What a reader sees now.
-    bytes: Vec<u8>,
-    done: Vec<Op>,
+    bytes: Image,
+    /// What was done, and to which file.
+    done: Vec<(usize, Op)>,
     /// Changes and reads that were tried.
     tried: [usize; 2],
     fault: Option<Fault>,
@@ -55,7 +64,7 @@ pub(super) enum Failing {
 }
 
 impl Storage {
-    pub(super) fn holding(bytes: Vec<u8>) -> Self {
+    pub(super) fn holding(bytes: Image) -> Self {
         let base = bytes.clone();
         Self(Arc::new(Mutex::new(Disk { base, bytes, ..Disk::default() })))
     }
@@ -65,8 +74,12 @@ impl Storage {
         self
     }
 
+    pub(super) fn files(&self) -> Files<Part> {
+        Files { database: Part(self.clone(), 0), log: Part(self.clone(), 1) }
+    }
+
     /// What a killed process leaves: the machine still writes all that was written.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Image {
         self.disk().bytes.clone()
     }
 
@@ -74,7 +87,7 @@ impl Storage {
     pub(super) fn forget(&self) -> Self {
         let mut disk = self.disk();
         disk.done.clear();
-        disk.base = Vec::new();
+        disk.base = Image::default();
         drop(disk);
         self.clone()
     }
@@ -86,52 +99,49 @@ impl Storage {
 
     /// What a power cut before a change leaves: all that was synced by then; of the rest, any
     /// sectors.
-    pub(super) fn power_cut(&self, before: usize, seed: u64) -> Vec<u8> {
-        self.left(before, self.last_sync(before), seed)
+    pub(super) fn power_cut(&self, before: usize, seed: u64) -> Image {
+        let synced = [0, 1].map(|file| self.last_sync(file, before));
+        self.left(before, synced, seed)
     }
 
     /// The same, had the last sync before the change done nothing.
-    pub(super) fn power_cut_unsynced(&self, before: usize, seed: u64) -> Vec<u8> {
-        self.left(before, self.last_sync(self.last_sync(before)), seed)
+    pub(super) fn power_cut_unsynced(&self, before: usize, seed: u64) -> Image {
+        let mut synced = [0, 1].map(|file| self.last_sync(file, before));
+        let file = usize::from(synced[1] > synced[0]);
+        synced[file] = self.last_sync(file, synced[file]);
+        self.left(before, synced, seed)
     }
 
-    fn last_sync(&self, before: usize) -> usize {
-        let disk = self.disk();
-        disk.done[..before].iter().rposition(|op| matches!(op, Op::Sync)).unwrap_or(0)
+    fn last_sync(&self, file: usize, before: usize) -> usize {
+        let syncs = |&(of, ref op): &(usize, Op)| of == file && matches!(op, Op::Sync);
+        self.disk().done[..before].iter().rposition(syncs).unwrap_or(0)
     }
 
-    fn left(&self, before: usize, synced: usize, seed: u64) -> Vec<u8> {
+    fn left(&self, before: usize, synced: [usize; 2], seed: u64) -> Image {
         let mut random = SmallRng::seed_from_u64(seed);
         let disk = self.disk();
-        let mut bytes = disk.base.clone();
-        disk.done[..synced].iter().for_each(|op| apply(&mut bytes, op));
+        let mut left = disk.base.clone();
         let share = *[0.0, 0.15, 0.5, 0.85, 1.0].choose(&mut random).unwrap();
-        for op in &disk.done[synced..before] {
+        for (n, &(file, ref op)) in disk.done[..before].iter().enumerate() {
+            let bytes = &mut left[file];
             match op {
+                op if n < synced[file] => apply(bytes, op),
                 Op::Write(at, data) => {
                     for (at, sector) in sectors(*at, data) {
                         if random.random_bool(share) {
-                            write(&mut bytes, at, sector);
+                            write(bytes, at, sector);
                         }
                     }
                 }
-                other if random.random_bool(share) => apply(&mut bytes, other),
+                other if random.random_bool(share) => apply(bytes, other),
                 _ => {}
             }
         }
-        bytes
+        left
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, op: Op) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.check(Failing::Changes)?;
-        apply(&mut disk.bytes, &op);
-        disk.done.push(op);
-        Ok(())
     }
 }
 
@@ -151,19 +161,31 @@ impl Disk {
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes after {} changes", self.bytes.len(), self.done.len())
+        let [database, log] = self.bytes.each_ref().map(Vec::len);
+        write!(f, "{database} and {log} bytes after {} changes", self.done.len())
     }
 }
 
-impl StorageBackend for Storage {
+impl Part {
+    fn change(&self, op: Op) -> io::Result<()> {
+        let mut disk = self.0.disk();
+        disk.check(Failing::Changes)?;
+        apply(&mut disk.bytes[self.1], &op);
+        disk.done.push((self.1, op));
+        Ok(())
+    }
+}
+
+impl StorageBackend for Part {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk().bytes.len() as u64)
+        Ok(self.0.disk().bytes[self.1].len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut disk = self.disk();
+        let mut disk = self.0.disk();
         disk.check(Failing::Reads)?;
-        let from = usize::try_from(offset).ok().and_then(|offset| disk.bytes.get(offset..));
+        let bytes = &disk.bytes[self.1];
+        let from = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..));
         let from = from.and_then(|from| from.get(..out.len()));
         out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
