@@ -6,7 +6,7 @@
 //!
 //! Nouns own state: [`names`], [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`] and [`demand`],
 //! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
-//! [`members`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
+//! [`members`], [`spill`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
 //! [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
 //! [`join`], [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`]
 //! draws pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
