@@ -13,8 +13,10 @@ use std::sync::Arc;
 use crate::frame::{Word, Words, Writer, decode, number, unescape};
 use crate::task::{Attempt, SessionId, State, TaskId};
 
+mod inbox;
 mod result;
 
+pub use inbox::{Inbox, Taken, Told};
 pub use result::{ResultFrame, put_result_cancelled, put_result_dead, put_result_done};
 
 /// The version of the record format.
@@ -29,6 +31,8 @@ pub struct Batch {
     pub wall_ms: u64,
     /// The changes, in order.
     pub writes: Vec<Write>,
+    /// The entries of the store's inbox that the changes come from, and who is told through lists.
+    pub inbox: Inbox,
     /// What the writes' texts are slices of.
     pub text: Vec<u8>,
     /// EVENT frames of the turn, one after another; for publication after the commit.
@@ -146,6 +150,18 @@ pub enum Write {
         /// The line and the frame.
         line: Text,
     },
+    /// A run goes on though its lease has ended: `timeout session=… worker=… queue=…`.
+    Run {
+        /// The task and the attempt, with a space between them.
+        name: Text,
+        /// The line.
+        line: Text,
+    },
+    /// It is over.
+    RunGone {
+        /// As written.
+        name: Text,
+    },
     /// A periodic task is forgotten.
     CronGone {
         /// The entry.
@@ -157,13 +173,14 @@ impl Batch {
     /// Empties it, keeping its memory.
     pub fn clear(&mut self) {
         self.writes.clear();
+        self.inbox.clear();
         self.text.clear();
         self.events.clear();
     }
 
     /// Whether there is nothing to make durable.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.writes.is_empty() && self.inbox.is_empty()
     }
 
     /// The bytes of a slice.
@@ -229,6 +246,13 @@ pub enum Record<'a> {
     },
     /// Figures.
     Stats {
+        /// As written.
+        name: &'a [u8],
+        /// As written.
+        line: &'a [u8],
+    },
+    /// A run whose lease had ended.
+    Run {
         /// As written.
         name: &'a [u8],
         /// As written.

@@ -7,11 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::core::event::Peer;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
-use crate::message::{AfterFailure, Code, Submit};
+use crate::message::{AfterFailure, Code, Refusal, Submit};
 use crate::task::{State, TaskId};
 
 /// How many dependents are told in one go: about a millisecond.
@@ -80,19 +79,19 @@ impl Task {
 }
 
 impl Core {
-    /// Whether a new task can come after those that it names; otherwise the peer is told.
-    pub(super) fn may_come_after(&self, peer: Peer, submit: &Submit, fx: &mut Effects) -> bool {
+    /// Whether a new task can come after those that it names.
+    pub(super) fn may_come_after(&self, submit: &Submit) -> Result<(), Refusal> {
         for id in submit.after() {
             if id.shard() != self.settings.shard {
-                fx.refuse(peer, Code::WrongShard, format!("task {id} is of shard {}", id.shard()));
-                return false;
+                let text = format!("task {id} is of shard {}", id.shard());
+                return Err(Refusal::new(Code::WrongShard, text));
             }
             if id > self.last {
-                fx.refuse(peer, Code::UnknownTask, format!("no task {id} was ever submitted"));
-                return false;
+                let text = format!("no task {id} was ever submitted");
+                return Err(Refusal::new(Code::UnknownTask, text));
             }
         }
-        true
+        Ok(())
     }
 
     /// The first of a task's parents that keeps it from being brought back: it would be cancelled at

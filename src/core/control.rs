@@ -1,6 +1,7 @@
 //! What clients and operators ask about single tasks and queues.
 
 use crate::core::event::Peer;
+use crate::core::inbox::keep_ms;
 use crate::core::spill::Spill;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
@@ -94,6 +95,15 @@ impl Core {
     pub(super) fn tell_end(&mut self, peer: Peer, slot: u32, fx: &mut Effects) {
         let frame = self.put_end(slot, fx);
         fx.send(peer, Reply::Result(frame));
+    }
+
+    /// Tells the list that a dead or cancelled task named how it ended.
+    pub(super) fn tell_list(&mut self, slot: u32, fx: &mut Effects) {
+        let task = self.tasks.at(slot);
+        let Some(reply) = task.reply().map(str::to_owned) else { return };
+        let keep_ms = keep_ms(task.result_ttl_ms());
+        let frame = self.put_end(slot, fx);
+        fx.tell(&reply, frame, keep_ms);
     }
 
     fn put_end(&mut self, slot: u32, fx: &mut Effects) -> record::Text {

@@ -1,6 +1,6 @@
 //! Everything that can happen.
 
-use crate::message::{Hello, Refusal, Request};
+use crate::message::{Entry, Hello, Refusal, Request};
 use crate::task::{Attempt, SessionId, TaskId};
 
 /// The two clocks, read by the shell once per turn.
@@ -80,6 +80,9 @@ pub enum Event {
         /// The lease.
         attempt: Attempt,
     },
+    /// These are the next entries of the store's inbox, oldest first. Those that the turn's batch does
+    /// not take stay there.
+    Entries(Vec<Entry>),
     /// The store is nearly full, or no longer.
     Pressure(bool),
     /// The scheduler stops: every worker is told that it will be back.

@@ -4,9 +4,8 @@ use crate::core::dispatch::APART;
 use crate::core::limits::ASIDE;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
-use crate::core::workers::Unanswered;
 use crate::core::{Core, Effects};
-use crate::message::{Reply, Retry};
+use crate::message::Retry;
 use crate::record::Write;
 use crate::task::{State, TaskId};
 
@@ -104,27 +103,6 @@ impl Core {
         let timeout = more.timeout_ms.map(|ms| (after(from_us, ms), "timeout"));
         let max_run = more.max_run_ms.map(|ms| (after(since_us, ms).max(least_us), "max-run"));
         Some([timeout, max_run])
-    }
-
-    /// The lease is about to end without its worker: it is told, and keeps the slot until it answers.
-    pub(super) fn stop_run(&mut self, slot: u32, worker: u32, end: &'static str, fx: &mut Effects) {
-        let task = self.tasks.at(slot);
-        let (id, attempt) = (task.id, task.attempt);
-        let (class, key, serial) = (task.class, task.key_text(), task.serial);
-        let more = task.more();
-        more.unanswered = more.unanswered.saturating_add(1);
-        let amounts = self.queues.class(class).amounts.clone();
-        self.keep_amounts(amounts.as_ref());
-        let queue = self.queues.class(class).queue;
-        if let Some(key) = key.as_deref().filter(|_| serial) {
-            self.hold_turns(queue, key);
-        }
-        let session = self.workers.sessions.at_mut(worker);
-        let run = Unanswered { reason: end, queue, key, serial, amounts };
-        session.unanswered.insert((id, attempt), run);
-        if let Some(peer) = session.peer {
-            fx.send(peer, Reply::Stop { id, attempt, reason: end });
-        }
     }
 
     fn on_task_due(&mut self, id: TaskId, fx: &mut Effects) {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use crate::core::event::Peer;
+use crate::core::inbox::keep_ms;
 use crate::core::observe::STRAGGLED;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
-use crate::core::workers::Unanswered;
 use crate::core::{Ask, Core, Effects};
 use crate::message::{Code, Fail, Reply, Retry, Submit};
 use crate::record::{self, Write};
@@ -69,6 +69,9 @@ impl Core {
         self.queues.class_mut(class).tasks -= 1;
         self.note_cron_end(id);
         if let Some(task) = self.tasks.remove(slot) {
+            if let Some(reply) = task.reply() {
+                fx.tell(reply, frame, keep_ms(ttl_ms));
+            }
             for watcher in task.watchers() {
                 self.push_result(watcher, Reply::Result(frame), fx);
             }
@@ -155,7 +158,7 @@ impl Core {
                 self.workers.sessions.at_mut(worker).unanswered.remove(&(id, attempt))
         {
             fx.send(peer, Reply::OkTask(id));
-            self.settle_unanswered(id, worker, &run, fx);
+            self.settle_run(id, attempt, worker, &run, fx);
             self.feed(worker, fx);
             return Answered::Settled;
         }
@@ -170,28 +173,6 @@ impl Core {
             None => fx.refuse(peer, Code::Stale, stale(id, attempt)),
         }
         Answered::Settled
-    }
-
-    /// A run whose end was decided without its worker is over there too: its slot is free.
-    pub(super) fn settle_unanswered(
-        &mut self,
-        id: TaskId,
-        worker: u32,
-        run: &Unanswered,
-        fx: &mut Effects,
-    ) {
-        if let Some(slot) = self.tasks.find(id)
-            && let Some(more) = self.tasks.at(slot).more.as_mut()
-        {
-            more.unanswered = more.unanswered.saturating_sub(1);
-        }
-        self.end_isolation(id, worker);
-        self.end_run(run.queue, run.key.as_deref());
-        self.release_amounts(worker, run.amounts.as_ref());
-        self.give_up_amounts(run.amounts.as_ref());
-        if let Some(key) = run.key.as_deref().filter(|_| run.serial) {
-            self.unhold_turns(run.queue, key, fx);
-        }
     }
 
     /// Takes a lease off its worker's list; how long it lasted in microseconds, at least 1.
@@ -358,6 +339,7 @@ impl Core {
         for watcher in watchers {
             self.push_end(watcher, slot, fx);
         }
+        self.tell_list(slot, fx);
         self.release_unique(slot, fx);
         self.note_cron_end(id);
         if let Some(at_ms) = forget_ms {

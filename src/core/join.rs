@@ -5,7 +5,6 @@ use crate::core::event::Peer;
 use crate::core::queues::Parts;
 use crate::core::submit::size_of_limit;
 use crate::core::timers::Reason;
-use crate::core::workers::Unanswered;
 use crate::core::workers::{Ability, Worker};
 use crate::core::{Core, Effects};
 use crate::message::{Code, Hello, Refusal, Reply, Role, Severity};
@@ -106,8 +105,8 @@ impl Core {
         }
         // What was ended meanwhile, it may be running still.
         let unanswered = self.workers.sessions.at(worker).unanswered.clone();
-        for ((id, attempt), Unanswered { reason, .. }) in unanswered {
-            fx.send(peer, Reply::Stop { id, attempt, reason });
+        for ((id, attempt), run) in unanswered {
+            fx.send(peer, Reply::Stop { id, attempt, reason: run.reason });
         }
         // Whether it was told before it lost its connection, nobody knows.
         self.tell_drain(worker, fx);
@@ -277,8 +276,8 @@ impl Core {
         let session = self.workers.sessions.at_mut(worker);
         let unanswered = std::mem::take(&mut session.unanswered);
         let mut leases = session.leases.clone();
-        for ((id, _), run) in unanswered {
-            self.settle_unanswered(id, worker, &run, fx);
+        for ((id, attempt), run) in unanswered {
+            self.settle_run(id, attempt, worker, &run, fx);
         }
         leases.sort_by_key(|slot| self.tasks.get(*slot).map(|task| task.id));
         for slot in leases {

@@ -130,6 +130,15 @@ impl Core {
         }
     }
 
+    /// A run of a queue is under way, under that key.
+    pub(super) fn count_run_of(&mut self, number: u32, key: Option<&str>) {
+        let queue = self.queues.queue_mut(number);
+        queue.runs.count += 1;
+        if let Some(key) = key.filter(|_| queue.policy.key_limit.is_some()) {
+            queue.runs.keys.entry(key.into()).or_default().count += 1;
+        }
+    }
+
     /// A run of a task begins.
     pub(super) fn begin_run(&mut self, slot: u32) {
         self.count_run(slot);

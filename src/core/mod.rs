@@ -7,7 +7,7 @@
 //! Nouns own state: [`names`], [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`] and [`demand`],
 //! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
 //! [`members`], [`spill`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
-//! [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
+//! [`inbox`], [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
 //! [`join`], [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`]
 //! draws pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
 //! invariants.
@@ -39,6 +39,7 @@ mod expire;
 mod explain;
 mod finish;
 mod holds;
+mod inbox;
 mod isolate;
 mod join;
 mod keyed;
@@ -62,6 +63,7 @@ mod submit;
 mod tasks;
 mod timers;
 mod turns;
+mod unanswered;
 mod view;
 mod workers;
 
@@ -88,6 +90,7 @@ use crate::core::release::Apart;
 use crate::core::slots::Slots;
 use crate::core::tasks::Tasks;
 use crate::core::timers::Timers;
+use crate::core::unanswered::FoundRun;
 use crate::core::workers::Workers;
 use crate::cost::Costs;
 use crate::message::{Code, Reply, Request};
@@ -205,6 +208,8 @@ pub struct Core {
     owned: BTreeMap<u32, BTreeSet<u32>>,
     /// Released tasks that wait for others than those who released them, by class.
     apart: BTreeMap<u32, Apart>,
+    /// Runs without leases that the store has handed back, until all records are in.
+    found_runs: Vec<FoundRun>,
     holds: Holds,
     after: After,
     crons: Crons,
@@ -256,6 +261,7 @@ impl Core {
             saved: BTreeSet::new(),
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
+            found_runs: Vec::new(),
             holds: Holds::default(),
             after: After::default(),
             crons: Crons::default(),
@@ -289,6 +295,7 @@ impl Core {
             Event::HalfClosed { peer } => self.on_half_closed(peer, fx),
             Event::Refused { peer, refusal } => self.on_refused(peer, refusal, fx),
             Event::Oversized { peer, id, attempt } => self.on_oversized(peer, id, attempt, fx),
+            Event::Entries(entries) => self.on_entries(&entries, fx),
             Event::Pressure(pressure) => self.pressure = pressure,
             Event::Stop => self.on_stop(fx),
             Event::Due => self.on_due(fx),

@@ -11,7 +11,7 @@ use crate::frame::{Word, Words, number};
 use crate::message::Submit;
 use crate::protocol::submit::BACKOFF_MAX_MS;
 use crate::record::{self, StateLine};
-use crate::task::{State, TaskId};
+use crate::task::{SessionId, State, TaskId};
 
 impl Core {
     /// Takes an unfinished or buried task.
@@ -79,17 +79,22 @@ impl Core {
     fn restore_lease(&mut self, line: &StateLine) -> Result<Phase, String> {
         let session = line.session.ok_or("a lease without a session")?;
         let name = line.worker.as_deref().ok_or("a lease without a worker")?;
-        let worker = self.workers.by_session(session).unwrap_or_else(|| {
+        let worker = self.restored_session(session, name);
+        let ran_ms = self.now.wall_ms.saturating_sub(line.at_ms);
+        let since_us = self.now.mono_us.saturating_sub(ran_ms.saturating_mul(1000));
+        Ok(Phase::Leased { since_us, worker, place: 0, how: How::Before })
+    }
+
+    /// The session that a record names.
+    pub(super) fn restored_session(&mut self, session: SessionId, name: &str) -> u32 {
+        self.workers.by_session(session).unwrap_or_else(|| {
             let number = self.worker_names.take(name);
             let mut worker =
                 Worker::new(session, number, self.worker_names.name(number), Entry::unknown());
             // Its entry, if there is one, has yet to come; until then nothing new goes to it.
             (worker.draining, worker.superseded, worker.restored) = (true, true, true);
             self.workers.insert(worker)
-        });
-        let ran_ms = self.now.wall_ms.saturating_sub(line.at_ms);
-        let since_us = self.now.mono_us.saturating_sub(ran_ms.saturating_mul(1000));
-        Ok(Phase::Leased { since_us, worker, place: 0, how: How::Before })
+        })
     }
 
     /// Takes a worker's entry.
@@ -174,6 +179,7 @@ impl Core {
     pub fn restored(&mut self, now: Now, last: TaskId, fx: &mut Effects) {
         self.advance(now);
         self.last = self.last.max(last);
+        self.resume_runs();
         let workers: Vec<u32> = self.workers.sessions.iter().map(|(number, _)| number).collect();
         for worker in workers {
             if !self.workers.sessions.at(worker).superseded {

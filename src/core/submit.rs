@@ -2,11 +2,12 @@
 
 use crate::core::event::Peer;
 use crate::core::holds::Hold;
+use crate::core::inbox::keep_ms;
 use crate::core::queues::{Counts, Parts};
 use crate::core::tasks::Task;
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
-use crate::message::{Reply, Submit};
+use crate::message::{Code, Refusal, Reply, Submit};
 use crate::protocol::hello::PAYLOAD_LIMIT_MIN;
 use crate::record::Write;
 use crate::task::{State, TaskId};
@@ -28,31 +29,56 @@ fn exponent(bytes: u64) -> u8 {
     u8::try_from(bytes.ilog2()).unwrap_or(u8::MAX)
 }
 
+/// What became of a submission.
+pub(super) enum Accepted {
+    /// A task of its own.
+    New,
+    /// That one, which holds its `unique=`.
+    Duplicate(Hold),
+}
+
 impl Core {
     pub(super) fn on_submit(&mut self, peer: Peer, submit: &Submit, fx: &mut Effects) {
-        if let Some(busy) = self.why_busy() {
-            return fx.refuse_busy(peer, 1000 + self.draw(1000), busy);
+        match self.accept(peer, submit, fx) {
+            Ok(Accepted::New) => {}
+            Ok(Accepted::Duplicate(held)) => self.on_duplicate(peer, held, submit.watch, fx),
+            Err(refusal) => fx.send(peer, Reply::Refused(refusal)),
         }
-        if submit.after.is_some() && !self.may_come_after(peer, submit, fx) {
-            return;
+    }
+
+    /// Makes a task of a submission, or finds the one that holds its `unique=`. Of a new one the
+    /// submitter is told.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(super) fn accept(
+        &mut self,
+        peer: Peer,
+        submit: &Submit,
+        fx: &mut Effects,
+    ) -> Result<Accepted, Refusal> {
+        if let Some(busy) = self.why_busy() {
+            return Err(Refusal::later(Code::Busy, 1000 + self.draw(1000), busy));
+        }
+        if submit.after.is_some() {
+            self.may_come_after(submit)?;
         }
         let Some(class) = self.class_of(submit) else {
-            return fx.refuse_busy(
-                peer,
-                60_000,
-                "too many queues, kinds, or sets of needs or amounts",
-            );
+            let text = "too many queues, kinds, or sets of needs or amounts";
+            return Err(Refusal::later(Code::Busy, 60_000, text));
         };
         let queue = self.queues.class(class).queue;
         if let Some(unique) = submit.unique_value() {
             let name = (queue, Box::from(unique));
             if let Some(held) = self.holds.get(&name) {
-                return self.on_duplicate(peer, held, submit.watch, fx);
+                return Ok(Accepted::Duplicate(held));
             }
             let id = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
             self.holds.set(name, Hold { id, until_ms: None });
         }
         self.admit(peer, class, submit, fx);
+        Ok(Accepted::New)
     }
 
     /// Issues an identifier, writes the record, tells the submitter, if there is one, and begins.
@@ -74,6 +100,9 @@ impl Core {
         fx.write(Write::Submit { id, frame });
         if peer.is_some() {
             fx.send(peer, Reply::OkTask(id));
+        }
+        if let Some(reply) = submit.reply() {
+            fx.tell_ok(reply, id, false, keep_ms(submit.result_ttl_ms));
         }
         self.submitted += 1;
         self.queues.queue_of(class).used_us = self.now.mono_us;

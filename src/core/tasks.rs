@@ -129,6 +129,8 @@ pub(super) struct More {
     pub(super) result_ttl_ms: u64,
     pub(super) unique: Option<Box<str>>,
     pub(super) unique_for_ms: u64,
+    /// Its record names a list that is told how it ends.
+    pub(super) replies: bool,
     /// Further watchers.
     pub(super) watchers: Vec<Peer>,
     /// Monotonic time of the last PROGRESS of the lease, or 0.
@@ -158,6 +160,7 @@ impl Default for More {
             result_ttl_ms: Submit::RESULT_TTL_MS,
             unique: None,
             unique_for_ms: 0,
+            replies: false,
             watchers: Vec::new(),
             progress_us: 0,
             timer_us: 0,
@@ -181,6 +184,7 @@ impl More {
             result_ttl_ms: submit.result_ttl_ms,
             unique: submit.unique_value().map(Box::from),
             unique_for_ms: submit.unique_for_ms,
+            replies: submit.reply.is_some(),
             ..Self::default()
         };
         (more != Self::default()).then(|| Box::new(more))
@@ -261,6 +265,12 @@ impl Task {
     pub(super) fn forget_at_ms(&self) -> Option<u64> {
         let Phase::Cancelled { at_ms } = self.phase else { return None };
         Some(at_ms.saturating_add(self.result_ttl_ms()))
+    }
+
+    /// The list that is told how it ends.
+    pub(super) fn reply(&self) -> Option<&str> {
+        self.more.as_ref().filter(|more| more.replies)?;
+        self.options().find(|(name, _)| *name == "reply").map(|(_, list)| list)
     }
 
     /// Its key, spelled in the one way that makes equal keys equal.

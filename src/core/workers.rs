@@ -14,7 +14,8 @@ use crate::core::queues::Class;
 use crate::core::shares::Shares;
 use crate::core::slots::Slots;
 use crate::core::standing::{Standing, Uses};
-use crate::core::stock::{Amounts, Room, Stock, amount_of};
+use crate::core::stock::{Room, Stock, amount_of};
+use crate::core::unanswered::Unanswered;
 use crate::cost::Pair;
 use crate::route::{Weight, Weighted};
 use crate::task::{Attempt, SessionId, TaskId};
@@ -73,19 +74,6 @@ pub(super) struct Worker {
     pub(super) pairs: Vec<Option<(u32, Pair)>>,
     /// `session=… worker=…` of its state lines.
     pub(super) lease_words: String,
-}
-
-/// A run whose lease was ended without its worker.
-#[derive(Debug, Clone)]
-pub(super) struct Unanswered {
-    /// Why.
-    pub(super) reason: &'static str,
-    pub(super) queue: u32,
-    pub(super) key: Option<Box<str>>,
-    /// It keeps the turn of its key.
-    pub(super) serial: bool,
-    /// What it takes up.
-    pub(super) amounts: Option<Amounts>,
 }
 
 impl Worker {

@@ -1,6 +1,6 @@
 //! What peers can say to each other, as plain types; how it is spelled is in [`crate::protocol`].
 //!
-//! - [`request`]: peer to scheduler.
+//! - [`request`]: peer to scheduler. [`entry`]: the same through a store's inbox.
 //! - [`reply`]: scheduler to peer, asked for or not.
 //! - [`amounts`]: what workers have and tasks take up.
 //! - [`observe`]: what an observer wants to be told.
@@ -10,6 +10,7 @@
 pub mod amounts;
 pub mod code;
 pub mod cron;
+pub mod entry;
 pub mod observe;
 pub mod policy;
 pub mod reply;
@@ -19,6 +20,7 @@ pub mod why;
 
 pub use code::{Code, Severity};
 pub use cron::{Cron, CronAdd, Missed, Overlap, Plan};
+pub use entry::Entry;
 pub use observe::EventFilter;
 pub use policy::{Order, Policy, Route};
 pub use reply::{Refusal, Reply, TaskInfo};

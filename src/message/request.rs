@@ -221,6 +221,8 @@ pub struct Submit {
     pub result_ttl_ms: u64,
     /// Whether the submitter gets RESULT at the end.
     pub watch: bool,
+    /// The list that is told, where it came through an inbox.
+    pub reply: Option<Slice>,
 }
 
 /// What becomes of a task if one that it comes after is dead or cancelled.
@@ -328,6 +330,11 @@ impl Submit {
             Word::Option("cron", name) => Some(name),
             _ => None,
         })
+    }
+
+    /// The name of the list that is told what becomes of it.
+    pub fn reply(&self) -> Option<&str> {
+        self.reply.map(|reply| self.text(reply))
     }
 
     /// The queue's name.

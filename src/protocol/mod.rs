@@ -6,7 +6,7 @@
 //! - [`codec`]: bytes to frames; every limit is checked before bytes are awaited.
 //! - [`hello`]: the first frame, and the version agreed on.
 //! - [`parse`]: frames of peers to requests; [`submit`] is the largest of them, [`cron`] the one
-//!   that holds another, `words` what they are taken apart with.
+//!   that holds another, `words` what they are taken apart with. [`entry`]: SUBMIT as an inbox has it.
 //! - [`mod@render`]: replies and pushes to frames.
 //!
 //! The side of those who dial it:
@@ -18,6 +18,7 @@ pub mod answer;
 pub mod ask;
 pub mod codec;
 pub mod cron;
+pub mod entry;
 mod events;
 pub mod hello;
 pub mod parse;
@@ -33,6 +34,7 @@ pub use answer::{Answer, read_frame};
 pub use ask::{put_done, put_hello, put_request};
 pub use codec::{Codec, Limits, Violation};
 pub use cron::put_cron_add;
+pub use entry::{entry_max, entry_too_large, read_entry};
 pub use hello::greet;
 pub use parse::{Parsed, announced_result, parse_request};
 pub use render::{Terms, put_ping, put_refusal, render, render_stored};

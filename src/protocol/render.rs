@@ -74,7 +74,7 @@ pub fn put_ping(out: &mut BytesMut) {
 }
 
 /// Appends ERR. What its text may not hold is replaced, so that no refusal can break the stream.
-pub fn put_refusal(refusal: &Refusal, out: &mut BytesMut) {
+pub fn put_refusal(refusal: &Refusal, out: &mut impl BufMut) {
     let mut line = Writer::verb(out, "ERR").arg(refusal.code.word());
     if let Some(retry_ms) = refusal.retry_ms {
         line = line.option_number("retry", retry_ms);

@@ -29,17 +29,34 @@ pub const ATTEMPTS_MAX: u64 = 1000;
 pub fn parse_submit(frame: &Frame) -> Result<Submit, Refusal> {
     let mut words = Cursor::of(frame.line());
     match words.verb() {
-        b"SUBMIT" => read_any(frame, words, true),
+        b"SUBMIT" => read_any(frame, words, Source::Record),
         _ => Err(Refusal::new(Code::UnknownVerb, "a SUBMIT is expected")),
     }
 }
 
 /// Reads what a peer says.
 pub(super) fn read(frame: &Frame, words: Cursor<'_>) -> Result<Submit, Refusal> {
-    read_any(frame, words, false)
+    read_any(frame, words, Source::Peer)
 }
 
-fn read_any(frame: &Frame, mut words: Cursor<'_>, is_record: bool) -> Result<Submit, Refusal> {
+/// Reads what a program put into an inbox.
+pub(super) fn read_entry(frame: &Frame) -> Result<Submit, Refusal> {
+    let mut words = Cursor::of(frame.line());
+    match words.verb() {
+        b"SUBMIT" => read_any(frame, words, Source::Entry),
+        _ => Err(Refusal::new(Code::UnknownVerb, "an entry of the inbox is a SUBMIT")),
+    }
+}
+
+/// Where a SUBMIT is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Peer,
+    Entry,
+    Record,
+}
+
+fn read_any(frame: &Frame, mut words: Cursor<'_>, source: Source) -> Result<Submit, Refusal> {
     let kind = words.arg("kind")?;
     let mut submit = Submit {
         frame: frame.clone(),
@@ -61,16 +78,27 @@ fn read_any(frame: &Frame, mut words: Cursor<'_>, is_record: bool) -> Result<Sub
         unique_for_ms: 0,
         result_ttl_ms: Submit::RESULT_TTL_MS,
         watch: false,
+        reply: None,
     };
     let mut given = Given::default();
     while let Some(option) = words.option()? {
         // Which periodic task it is of: nobody but the scheduler says that.
-        if is_record && option.name == b"cron" {
+        if source == Source::Record && option.name == b"cron" {
             given.once(CRON, option)?;
             option.name("cron")?;
             continue;
         }
+        // Who has a connection is told over that.
+        if source != Source::Peer && option.name == b"reply" {
+            given.once(REPLY, option)?;
+            submit.reply = Some(option.name_slice("reply")?);
+            continue;
+        }
         submit_option(&mut submit, &mut given, option)?;
+    }
+    if submit.watch && source == Source::Entry {
+        let text = "watch is for connections: name a list to be told with reply";
+        return Err(Refusal::new(Code::UnknownOption, text));
     }
     if given.has(DELAY) && given.has(AT) {
         return Err(Refusal::new(Code::Conflict, "delay and at exclude each other"));
@@ -103,6 +131,8 @@ const PRIORITY: u32 = 14;
 const WEIGHT: u32 = 15;
 const RESOURCE: u32 = 17;
 const AFTER_FAILURE: u32 = 21;
+/// Of entries of an inbox, and of records.
+const REPLY: u32 = 23;
 /// Of records only.
 const CRON: u32 = 31;
 

@@ -147,6 +147,11 @@ impl Engine {
         self.core.handle(now, event, &mut self.pending.effects);
     }
 
+    /// Whether the turn at hand takes entries of the store's inbox.
+    pub fn takes_entries(&self) -> bool {
+        !self.pending.effects.batch.inbox.taken.is_empty()
+    }
+
     /// Ends the application of what arrived together.
     pub fn settle(&mut self, now: Now) {
         self.core.settle(now, &mut self.pending.effects);

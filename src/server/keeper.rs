@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::server::clock::wall_ms;
 use crate::server::engine::Turn;
+use crate::store::inbox::{Bite, Found};
 use crate::store::{Error, Status, Store};
 
 /// How often the store is asked how it is, and swept.
@@ -21,14 +22,23 @@ pub enum Done {
     Turn(Turn),
     /// The store told how it is.
     Status(Status),
+    /// What the store found in its inbox.
+    Entries(Vec<Found>),
     /// The store cannot go on.
     Failed(Error),
+}
+
+/// What the store's thread is to do.
+#[derive(Debug)]
+enum Order {
+    Commit(Turn),
+    Look(Bite),
 }
 
 /// The engine's end of the store's thread.
 #[derive(Debug)]
 pub struct Keeper {
-    turns: Option<SyncSender<Turn>>,
+    orders: Option<SyncSender<Order>>,
     /// What comes back.
     pub done: mpsc::Receiver<Done>,
     thread: Option<JoinHandle<Result<(), Error>>>,
@@ -41,18 +51,27 @@ impl Keeper {
     ///
     /// Those of starting a thread.
     pub fn start(store: Box<dyn Store>) -> std::io::Result<Self> {
-        let (turns, to_commit) = sync_channel(1);
+        let (orders, to_do) = sync_channel(2);
         let (answers, done) = mpsc::channel(4);
-        let keep = move || keep(store, &to_commit, &answers);
+        let keep = move || keep(store, &to_do, &answers);
         let thread = std::thread::Builder::new().name("ganger-store".into()).spawn(keep)?;
-        Ok(Self { turns: Some(turns), done, thread: Some(thread) })
+        Ok(Self { orders: Some(orders), done, thread: Some(thread) })
     }
 
     /// Hands a turn over; there is never more than one.
     pub fn commit(&self, turn: Turn) {
-        if let Some(turns) = &self.turns {
+        self.order(Order::Commit(turn));
+    }
+
+    /// Has the inbox looked into; there is never more than one look.
+    pub fn look(&self, bite: Bite) {
+        self.order(Order::Look(bite));
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
             // If the thread is gone it has told why, and that is read next.
-            let _ = turns.try_send(turn);
+            let _ = orders.try_send(order);
         }
     }
 
@@ -62,7 +81,7 @@ impl Keeper {
     ///
     /// Those of the store.
     pub fn close(mut self) -> Result<(), Error> {
-        self.turns = None;
+        self.orders = None;
         self.done.close();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
@@ -73,16 +92,17 @@ impl Keeper {
 
 fn keep(
     mut store: Box<dyn Store>,
-    turns: &Receiver<Turn>,
+    orders: &Receiver<Order>,
     answers: &mpsc::Sender<Done>,
 ) -> Result<(), Error> {
     let mut looked = now();
     loop {
         let left = STATUS.saturating_sub(looked.elapsed());
-        let turn =
-            if left.is_zero() { Err(RecvTimeoutError::Timeout) } else { turns.recv_timeout(left) };
-        let done = match turn {
-            Ok(mut turn) => turn.commit(store.as_mut()).map(|()| Done::Turn(turn)),
+        let order =
+            if left.is_zero() { Err(RecvTimeoutError::Timeout) } else { orders.recv_timeout(left) };
+        let done = match order {
+            Ok(Order::Commit(mut turn)) => turn.commit(store.as_mut()).map(|()| Done::Turn(turn)),
+            Ok(Order::Look(bite)) => store.entries(bite).map(Done::Entries),
             Err(RecvTimeoutError::Timeout) => {
                 looked = now();
                 look_after(store.as_mut()).map(Done::Status)

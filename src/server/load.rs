@@ -22,6 +22,7 @@ pub fn load(store: &mut dyn Store, core: &mut Core) -> Result<Loaded, Error> {
         Record::Queue { name, line } => core.restore_queue(text(name)?, text(line)?),
         Record::Worker { name, line } => core.restore_worker(text(name)?, text(line)?),
         Record::Stats { name, line } => core.restore_stats(text(name)?, text(line)?),
+        Record::Run { name, line } => core.restore_run(text(name)?, text(line)?),
         Record::Cron { name, line } => core.restore_cron(text(name)?, line),
     })
 }

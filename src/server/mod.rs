@@ -3,6 +3,7 @@
 //! - [`config`]: what a server is told. [`tokens`]: who may do what.
 //! - [`engine`]: the turn, without any I/O. `run`: the loop that drives it.
 //! - [`keeper`]: the store's thread. [`load`]: from its records to a core.
+//! - `intake`: what programs leave in the store's inbox.
 //! - `listener`, `session` with its `batch`es, `outbox`, `directory`: connections.
 //! - [`clock`]: the only reader of the clocks.
 //!
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod config;
 mod directory;
 pub mod engine;
+mod intake;
 pub mod keeper;
 mod listener;
 pub mod load;
@@ -37,6 +39,7 @@ use crate::core::{Core, Settings};
 use crate::server::clock::Clock;
 use crate::server::directory::Directory;
 use crate::server::engine::Engine;
+use crate::server::intake::Intake;
 use crate::server::keeper::Keeper;
 use crate::server::run::{Commits, Loop};
 use crate::server::session::Shared;
@@ -198,6 +201,10 @@ fn open_and_serve(
         let listener = listener::listen(config.listen);
         let listener = listener.map_err(|error| Error::Listen(config.listen, error))?;
         let addr = listener.local_addr().map_err(Error::System)?;
+        let intake = Intake::new(config.payload_max);
+        if let Some(bell) = store.bell() {
+            intake.hear(bell).map_err(Error::System)?;
+        }
         let commits = if config.store == "memory:" {
             Commits::Inline(store, 0)
         } else {
@@ -214,7 +221,7 @@ fn open_and_serve(
         };
         let accept = listener::accept(listener, directory.clone(), shared, bounds);
         let accepting = tokio::spawn(accept);
-        let engine_loop = Loop { engine, clock, inbox, directory, stop };
+        let engine_loop = Loop { engine, clock, inbox, intake, directory, stop };
         // A task like those of the sessions that wake it: the future that the runtime is entered with
         // is polled only after another look at the sockets, two system calls for each turn.
         let running = tokio::spawn(engine_loop.run(commits));

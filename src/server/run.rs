@@ -10,7 +10,9 @@ use crate::server::batch::Batch;
 use crate::server::clock::Clock;
 use crate::server::directory::Directory;
 use crate::server::engine::{Engine, Turn};
+use crate::server::intake::Intake;
 use crate::server::keeper::{Done, Keeper};
+use crate::store::inbox::Found;
 use crate::store::{Error, Store};
 
 /// Events of one turn beyond which no further batch is taken in, so that no turn takes long.
@@ -33,6 +35,8 @@ pub(super) struct Loop {
     pub(super) clock: Clock,
     /// What the sessions tell.
     pub(super) inbox: mpsc::Receiver<Batch>,
+    /// What programs leave in the store.
+    pub(super) intake: Intake,
     /// Who is connected.
     pub(super) directory: Arc<Directory>,
     /// Says that the scheduler is to stop.
@@ -53,6 +57,7 @@ const SWEEP_MS: u64 = 1000;
 enum Woken {
     Batch(Option<Batch>),
     Done(Option<Done>),
+    Bell,
     Time,
     Stop,
 }
@@ -74,10 +79,12 @@ impl Loop {
     /// Those of the store.
     pub(super) async fn run(mut self, mut commits: Commits) -> Result<(), Error> {
         self.start_commit(&mut commits)?;
+        self.look_for_entries(&commits);
         loop {
             match self.select(&mut commits).await {
                 Woken::Batch(Some(batch)) => self.take_in(batch),
                 Woken::Done(Some(done)) => self.on_done(done)?,
+                Woken::Bell => self.intake.ring(),
                 Woken::Time => self.apply(Event::Due),
                 Woken::Batch(None) | Woken::Stop => break,
                 Woken::Done(None) => {
@@ -87,6 +94,7 @@ impl Loop {
             let now = self.clock.now();
             self.engine.settle(now);
             self.start_commit(&mut commits)?;
+            self.look_for_entries(&commits);
             self.tell_observers();
             if let Commits::Inline(store, swept_ms) = &mut commits
                 && now.wall_ms.abs_diff(*swept_ms) >= SWEEP_MS
@@ -102,6 +110,7 @@ impl Loop {
     async fn select(&mut self, commits: &mut Commits) -> Woken {
         let sleep = self.sleep();
         let full = self.engine.is_full();
+        let bell = self.intake.bell();
         let done = async {
             match commits {
                 Commits::Inline(..) => std::future::pending().await,
@@ -112,6 +121,7 @@ impl Loop {
             biased;
             done = done => Woken::Done(done),
             _ = &mut self.stop => Woken::Stop,
+            () = bell.notified() => Woken::Bell,
             batch = self.inbox.recv(), if !full => Woken::Batch(batch),
             () = rest(sleep), if !full => Woken::Time,
         }
@@ -171,11 +181,40 @@ impl Loop {
 
     fn on_done(&mut self, done: Done) -> Result<(), Error> {
         match done {
-            Done::Turn(turn) => self.deliver(turn),
-            Done::Status(status) => self.apply(Event::Pressure(status.pressure)),
+            Done::Turn(turn) => {
+                if !turn.batch().inbox.taken.is_empty() {
+                    self.intake.stored();
+                }
+                self.deliver(turn);
+            }
+            Done::Status(status) => {
+                self.apply(Event::Pressure(status.pressure));
+                self.intake.ring();
+            }
+            Done::Entries(found) => self.take_entries(found),
             Done::Failed(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Applies what was found in the inbox.
+    fn take_entries(&mut self, found: Vec<Found>) {
+        let entries = self.intake.read(found);
+        if !entries.is_empty() {
+            self.apply(Event::Entries(entries));
+        }
+        if self.engine.takes_entries() {
+            self.intake.taken();
+        }
+    }
+
+    /// Has the store look into its inbox, if there may be something in it and there is room.
+    fn look_for_entries(&mut self, commits: &Commits) {
+        let Commits::Thread(keeper) = commits else { return };
+        let has_room = self.engine.core().has_room() && !self.engine.is_full();
+        if let Some(bite) = self.intake.next(has_room) {
+            keeper.look(bite);
+        }
     }
 
     /// Hands the store the next turn, if it is free.
@@ -231,7 +270,7 @@ impl Loop {
                             keeper.commit(turn);
                         }
                     }
-                    Done::Status(_) => {}
+                    Done::Status(_) | Done::Entries(_) => {}
                     Done::Failed(error) => return Err(error),
                 }
             }

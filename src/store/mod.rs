@@ -10,9 +10,11 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::record::{Batch, Record};
+use crate::store::inbox::{Bell, Bite, Found};
 use crate::task::TaskId;
 
 pub mod disk;
+pub mod inbox;
 pub mod memory;
 pub mod redis;
 
@@ -126,6 +128,21 @@ pub trait Store: Send {
     /// Whether batches should carry the text of events.
     fn wants_events(&self) -> bool {
         false
+    }
+
+    /// The next entries of the inbox, oldest first, from the first one that no batch has taken. They
+    /// stay until one does. Stores without an inbox never find any.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    fn entries(&mut self, _bite: Bite) -> Result<Vec<Found>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// What hears of new entries, if there is an inbox; after `load`.
+    fn bell(&self) -> Option<Box<dyn Bell>> {
+        None
     }
 
     /// Ends orderly: what is pending inside is written, leases are given back.

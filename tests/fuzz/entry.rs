@@ -7,7 +7,7 @@ use ganger::frame::Frame;
 use ganger::message::{Reply, Role};
 use ganger::protocol::{
     Answer, Codec, Limits, Parsed, Terms, greet, parse_request, parse_submit, put_hello,
-    put_request, read_frame, render, render_stored,
+    put_request, read_entry, read_frame, render, render_stored,
 };
 use ganger::record::{ResultFrame, StateLine};
 use ganger::task::TaskId;
@@ -32,6 +32,7 @@ pub(crate) fn codec(data: &[u8]) {
 
 /// Every reader takes or refuses every frame; what is taken is spelled and read as the same.
 pub(crate) fn message(data: &[u8]) {
+    inbox(data);
     for frame in read([data]).0 {
         request(&frame);
         greeting(&frame);
@@ -41,6 +42,19 @@ pub(crate) fn message(data: &[u8]) {
         let mut out = BytesMut::new();
         render_stored(TaskId::default(), &frame, &mut out);
     }
+}
+
+/// Any bytes are an entry of an inbox, or none; what is taken has a record that says the same.
+fn inbox(data: &[u8]) {
+    let entry = read_entry(data.to_vec().into(), 1 << 10);
+    assert_eq!(entry.bytes, data);
+    let Ok(submit) = entry.submit else { return };
+    assert_eq!(submit.reply(), entry.reply.as_deref());
+    let record = Frame::read(submit.frame.bytes().clone()).expect("a record is a frame");
+    assert_eq!(parse_submit(&record), Ok(*submit));
+    let payload = record.payload().unwrap_or_default();
+    let line_feed = data.strip_suffix(b"\n").unwrap_or(data);
+    assert!(data.ends_with(&payload) || line_feed.ends_with(&payload));
 }
 
 fn request(frame: &Frame) {

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::support::Server;
 use crate::support::peer::{PATIENCE, Peer};
+use crate::support::{Server, redis};
 
 /// Where the examples are, built from the sources as they are now.
 fn examples() -> &'static Path {
@@ -147,6 +147,33 @@ fn the_worker_in_bash_serves() {
         command
     };
     serves("bashful", command, ("words", "one two  three", "3"));
+}
+
+#[test]
+fn the_inbox_in_bash_submits_and_waits() {
+    let redis = redis::Server::start();
+    let store_options = ganger::store::Options { holder: "test:1".into(), ..Default::default() };
+    let config = ganger::server::Config { store: redis.url(), store_options, ..Default::default() };
+    let server = Server::with(config);
+    let mut command = Command::new("bash");
+    command.arg(source("worker.sh"));
+    command.args([&server.addr().ip().to_string(), &server.addr().port().to_string(), "w"]);
+    let _worker = Running::start(command);
+    let inbox = |args: &[&str]| {
+        let mut command = Command::new("bash");
+        command.arg(source("inbox.sh")).args(args);
+        command.env("REDIS_CLI", format!("-p {}", redis.port())).output().expect("bash runs")
+    };
+    for (kind, payload, result) in
+        [("upper", "hello", "HELLO\n"), ("upper", "a\nb  c", "A\nB  C\n"), ("words", "a b", "2\n")]
+    {
+        let said = inbox(&[kind, payload]);
+        assert_eq!(String::from_utf8_lossy(&said.stdout), result, "{said:?}");
+        assert!(said.status.success() && said.stderr.starts_with(b"submitted: "), "{said:?}");
+    }
+    let said = inbox(&["no kind", "x"]);
+    assert_eq!(said.status.code(), Some(2), "{said:?}");
+    assert!(said.stderr.starts_with(b"ERR unknown-option "), "{said:?}");
 }
 
 #[test]

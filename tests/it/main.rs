@@ -7,6 +7,7 @@
 //! - `examples`: the programs beside the sources, as processes.
 //! - `figures`: the figures in Redis are those of the events.
 //! - `fuzz_corpus`: everything that fuzzing found worth keeping, again.
+//! - `inbox`: programs submit through Redis, and schedulers are killed.
 //! - `protocol_md`: the conversations of protocol.md, held with schedulers.
 //! - `protocol_text`: what protocol.md says is what the code says.
 //! - `recovery`: processes are killed, and nothing is lost or done twice.
@@ -31,6 +32,7 @@ mod core;
 mod examples;
 mod figures;
 mod fuzz_corpus;
+mod inbox;
 mod protocol_md;
 mod protocol_text;
 mod recovery;

@@ -6,7 +6,9 @@ use ganger::frame::{Frame, HEADER_MAX};
 use ganger::message::observe::{HAPPENINGS, STATS_MS};
 use ganger::message::{Code, Order, Plan, Route, Severity, Why, amounts, schedule};
 use ganger::protocol::hello::{HEARTBEAT_MS, LIST_MAX, PRICE_MAX};
-use ganger::protocol::{Answer, Parsed, codec, greet, parse, parse_request, read_frame, submit};
+use ganger::protocol::{
+    Answer, Parsed, codec, greet, parse, parse_request, read_entry, read_frame, submit,
+};
 
 use crate::transcripts::{self, Direction, Transcript};
 
@@ -171,6 +173,27 @@ fn the_options_of_the_page_are_those_of_the_code() {
         let text = format!("HELLO 1 client {option}=%20\n");
         assert!(greet(&Frame::read(text.into()).unwrap()).is_err(), "{option}");
     }
+}
+
+#[test]
+fn entries_of_the_inbox_take_the_options_that_the_page_says() {
+    let taken = |header: String| read_entry(header.into(), 1000).submit.is_ok();
+    let inbox = section("## 18 The inbox in Redis");
+    assert_eq!(first_cells(inbox), ["reply", "watch"]);
+    assert!(taken("SUBMIT x reply=me".into()) && taken("SUBMIT x watch=no".into()));
+    assert!(!taken("SUBMIT x watch=yes".into()));
+    let options = first_cells(section("### SUBMIT")).into_iter();
+    for option in options.filter(|option| !option.contains(' ') && *option != "watch") {
+        let text = format!("SUBMIT x {option}=%20");
+        let refused = read_entry(text.into(), 1000).submit.map(|_| ()).err().map(|its| its.code);
+        // A known option is checked.
+        let known = ["key", "unique", "trace"].contains(&option);
+        assert_eq!(refused.is_none(), known, "{option}: {refused:?}");
+        assert_ne!(refused, Some(Code::UnknownOption), "{option}");
+    }
+    // Connections may not say it.
+    let text = Frame::read("SUBMIT x reply=me\n".into()).unwrap();
+    assert!(matches!(parse_request(&text), Parsed::Refuse(_)));
 }
 
 /// The text with something for each `<word>`, and without the `...` at its end.

@@ -30,6 +30,8 @@ pub(crate) enum Happening {
     Pressure(bool),
     /// The store forgets results whose time is over.
     Sweep,
+    /// A program leaves an entry in the inbox of the store.
+    Push,
     /// A worker's process does something; it ignores what an earlier process of it had in mind.
     Worker { index: usize, life: u32, chore: Chore },
     /// A client does something.

@@ -2,10 +2,11 @@
 //! durability of its own to get wrong. When a batch is applied and when that is answered is decided
 //! by whoever drives it; what it does to a batch can be spoilt by a mutant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use ganger::record::{Batch, Record, Write};
+use ganger::record::{Batch, Record, Taken, Write};
+use ganger::store::inbox::{Bite, Found};
 use ganger::store::{Error, Loaded, Status, Store};
 use ganger::task::TaskId;
 
@@ -25,6 +26,7 @@ pub(crate) struct Rows {
     pub(crate) queues: BTreeMap<Bytes, Bytes>,
     pub(crate) workers: BTreeMap<Bytes, Bytes>,
     pub(crate) stats: BTreeMap<Bytes, Bytes>,
+    pub(crate) runs: BTreeMap<Bytes, Bytes>,
     pub(crate) crons: BTreeMap<Bytes, Bytes>,
 }
 
@@ -69,6 +71,8 @@ impl Rows {
             Write::WorkerGone { name, .. } => drop(self.workers.remove(batch.slice(name))),
             Write::Stats { name, line } => drop(self.stats.insert(bytes(name), bytes(line))),
             Write::StatsGone { name } => drop(self.stats.remove(batch.slice(name))),
+            Write::Run { name, line } => drop(self.runs.insert(bytes(name), bytes(line))),
+            Write::RunGone { name } => drop(self.runs.remove(batch.slice(name))),
             Write::Cron { name, line } => drop(self.crons.insert(bytes(name), bytes(line))),
             Write::CronGone { name } => drop(self.crons.remove(batch.slice(name))),
         }
@@ -101,6 +105,9 @@ impl Rows {
             Group::Stats => {
                 (self.stats.iter()).try_for_each(|(name, line)| each(Record::Stats { name, line }))
             }
+            Group::Runs => {
+                (self.runs.iter()).try_for_each(|(name, line)| each(Record::Run { name, line }))
+            }
             Group::Crons => {
                 (self.crons.iter()).try_for_each(|(name, line)| each(Record::Cron { name, line }))
             }
@@ -117,27 +124,49 @@ pub(crate) enum Group {
     Queues,
     Workers,
     Stats,
+    Runs,
     Crons,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Tasks,
         Self::Buried,
         Self::Holds,
         Self::Queues,
         Self::Workers,
         Self::Stats,
+        Self::Runs,
         Self::Crons,
     ];
+}
+
+/// What programs pushed: no rows, since others write it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inbox {
+    /// Oldest first.
+    pub(crate) waiting: VecDeque<Bytes>,
+}
+
+impl Inbox {
+    /// Removes what a batch takes. Entries are named by their bytes, and no two are alike.
+    fn apply(&mut self, batch: &Batch) {
+        for taken in &batch.inbox.taken {
+            if let Taken::Accepted { entry } | Taken::Refused { entry, .. } = *taken {
+                let place = self.waiting.iter().position(|its| its == batch.slice(entry));
+                place.map(|place| self.waiting.remove(place));
+            }
+        }
+    }
 }
 
 /// The store as the engine's turn sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) rows: Rows,
+    pub(crate) inbox: Inbox,
     /// The order in which the next load hands back what is kept.
-    pub(crate) order: [Group; 7],
+    pub(crate) order: [Group; 8],
     pub(crate) wall_ms: u64,
     /// Results were forgotten up to this wall time, at the latest.
     pub(crate) swept_ms: u64,
@@ -146,7 +175,14 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(mutant: Option<Mutant>) -> Self {
-        Self { rows: Rows::default(), order: Group::ALL, wall_ms: 0, swept_ms: 0, mutant }
+        Self {
+            rows: Rows::default(),
+            inbox: Inbox::default(),
+            order: Group::ALL,
+            wall_ms: 0,
+            swept_ms: 0,
+            mutant,
+        }
     }
 }
 
@@ -159,6 +195,7 @@ impl Store for Disk {
             Record::Task { id, frame, .. } if self.mutant == Some(Mutant::ForgottenLines) => {
                 each(Record::Task { id, frame, line: None })
             }
+            Record::Run { .. } if self.mutant == Some(Mutant::ForgottenRuns) => Ok(()),
             record => each(record),
         };
         for group in self.order {
@@ -172,7 +209,19 @@ impl Store for Disk {
             Some(mutant) => mutants::spoil_commit(mutant, &mut self.rows, batch),
             None => self.rows.apply(batch, usize::MAX),
         }
+        if self.mutant != Some(Mutant::StayingEntry) {
+            self.inbox.apply(batch);
+        }
         Ok(())
+    }
+
+    fn entries(&mut self, bite: Bite) -> Result<Vec<Found>, Error> {
+        let found = self.inbox.waiting.iter().take(bite.entries);
+        let found = found.map(|entry| Found::Whole(entry.clone())).collect();
+        if self.mutant == Some(Mutant::HastyEntries) {
+            self.inbox.waiting.drain(..bite.entries.min(self.inbox.waiting.len()));
+        }
+        Ok(found)
     }
 
     fn result(&mut self, id: TaskId) -> Result<Option<Bytes>, Error> {

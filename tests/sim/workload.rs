@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) scheduler: Outages,
     pub(crate) work: Work,
     pub(crate) ask: Asking,
+    /// Between two entries that programs leave in the inbox of the store, about.
+    pub(crate) push_us: Option<u64>,
 }
 
 /// Connections.
@@ -185,6 +187,7 @@ impl Plan {
             // Life signs over hours would be all that such a run consists of.
             work: Work { heartbeat: if nap_us.is_some() { 0 } else { work.heartbeat }, ..work },
             ask: asking(dice, pace),
+            push_us: pace.every(dice, 400, 100),
         }
     }
 }

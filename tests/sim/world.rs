@@ -4,6 +4,7 @@
 //! must drain; then everybody leaves, and nothing must be left over.
 
 mod faults;
+mod pushes;
 
 use std::collections::BTreeMap;
 
@@ -86,6 +87,7 @@ impl World {
         for fault in Fault::ALL {
             self.plan_fault(fault);
         }
+        self.plan_push();
         while self.steps < u64::from(plan.steps) {
             self.step();
         }
@@ -107,7 +109,10 @@ impl World {
 
     fn is_drained(&self) -> bool {
         let quiet = self.scheduler.as_ref().is_some_and(Scheduler::is_quiet);
-        quiet && self.audit.unfinished(&self.net).is_empty() && self.audit.everybody_is_answered()
+        quiet
+            && self.disk.inbox.waiting.is_empty()
+            && self.audit.unfinished(&self.net).is_empty()
+            && self.audit.everybody_is_answered()
     }
 
     fn note_who_waits(&mut self) {
@@ -171,6 +176,7 @@ impl World {
             Happening::Start => self.start(),
             Happening::Fault(fault) => self.on_fault(fault),
             Happening::Sweep => self.sweep(),
+            Happening::Push => self.push(),
             Happening::Worker { index, life, chore } => {
                 self.workers[index].do_chore(&mut self.net, &mut self.talk, life, chore);
             }
@@ -256,7 +262,7 @@ impl World {
             let us = net.dice.spread(1_000..=20_000_000);
             return net.after(us, Happening::Start);
         }
-        self.audit.found(net, self.lives, &self.disk.rows);
+        self.audit.found(net, self.lives, &self.disk.rows, &self.disk.inbox);
         let read = |disk: &mut Disk| {
             let engine = recover(settings, disk, now, seed);
             engine.unwrap_or_else(|error| panic!("I30: what was written is not read: {error}"))
@@ -324,6 +330,7 @@ impl World {
         let wall_ms = self.net.wall_ms();
         self.disk.sweep(wall_ms).expect("this store has no errors to tell");
         self.audit.swept(wall_ms);
+        self.ring();
         self.net.after(7_000_000, Happening::Sweep);
     }
 

@@ -5,7 +5,7 @@
 //! | `tasks` | id | SUBMIT frame of an unfinished task |
 //! | `state` | id | its state line, if it has one |
 //! | `buried` | id | length of the state line (u32), state line, SUBMIT frame |
-//! | `lines` | the kind (1 byte), name | line of a queue, a worker, figures, a hold or a periodic task |
+//! | `lines` | the kind (1 byte), name | line of a queue, a worker, figures, a hold, a periodic task or a run |
 //! | `results` | number | RESULT frames, packed, see [`super::results`] |
 //! | `results-index` | number | what the row of that number in `results` holds |
 //! | `meta` | 0 | see [`super::meta`] |

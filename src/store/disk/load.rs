@@ -10,7 +10,7 @@ use super::layout::{Reader, Table, key, number};
 use super::meta::Meta;
 use super::row::Row;
 use super::sorted::{Sorted, Value};
-use super::tail::{self, CRON, HOLD, QUEUE, STATS, WORKER, line, line_key};
+use super::tail::{self, CRON, HOLD, QUEUE, RUN, STATS, WORKER, line, line_key};
 use crate::record::{Record, Write};
 use crate::task::TaskId;
 
@@ -112,6 +112,7 @@ fn lines(
             STATS => Record::Stats { name, line },
             HOLD => Record::Hold { name, line },
             CRON => Record::Cron { name, line },
+            RUN => Record::Run { name, line },
             _ => return damaged("a line of no known kind"),
         };
         each(record).map_err(Fault::Damaged)?;

@@ -3,15 +3,16 @@
 //! | bytes | hold |
 //! |---|---|
 //! | 0 to 4095 | [`FORMAT`] (u8), the number of the store (u128), the CRC-32C of both (u32) |
-//! | 4096 to 36863 | two copies of the newest row, 16 KiB each |
-//! | from 36864 | rows ([`super::row`]) in a ring: after the last of the file, the next is the first here |
+//! | 4096 to 69631 | copies of the last two rows, 16 KiB each: two of the even one, two of the odd one |
+//! | from 69632 | rows ([`super::row`]) in a ring: after the last of the file, the next is the first here |
 //!
 //! Rows form a chain, each carrying on the checksum of the one before; where it breaks, the log ends.
 //! The row behind the end may be one that was being written when the power went, or one that was
 //! acknowledged and has been damaged since. The copies tell the two apart, and more: they are
 //! written with the row and synced with it, so whichever of the three is damaged, the others have the
-//! row. Only a row that never was acknowledged can be missing in all of them. A row that is too
-//! long to be copied is synced first; its copies are marks, which say that it was there.
+//! row. Only a row that never was acknowledged can be missing in all of them; and the copies of the
+//! row before it, which its own writing does not touch, say how far the log goes at least. A row that
+//! is too long to be copied is synced first; its copies are marks, which say that it was there.
 //!
 //! A copy is the row's sequence number (u64), the checksum of the row before (u32), its own (u32),
 //! its length, or 0 for a mark (u32), the CRC-32C of these fields, and the row.
@@ -26,15 +27,15 @@ use super::fault::{Fault, damaged};
 use super::layout::{FORMAT, Reader, length};
 use super::row::{Row, measure};
 
-/// Where the copies are, and how long each may be.
-const COPIES: [u64; 2] = [4 << 10, 20 << 10];
+/// Where the copies of even rows are, and those of odd ones; and how long each may be.
+const COPIES: [[u64; 2]; 2] = [[4 << 10, 20 << 10], [36 << 10, 52 << 10]];
 const COPY: usize = 16 << 10;
 
 /// Bytes of a copy before the row.
 const MARK: usize = 24;
 
 /// Where rows begin.
-pub(super) const AREA: u64 = 36 << 10;
+pub(super) const AREA: u64 = 68 << 10;
 
 /// The file grows by itself, up to so many bytes at a time.
 const GROWTH: u64 = 4 << 20;
@@ -95,45 +96,68 @@ impl Log {
     }
 
     /// Walks along the chain of rows that follow a mark, from the place where the row of the mark
-    /// ends, and hands over each with its sequence number, the checksum before it and its place. What is
-    /// found is durable when this returns, whatever it was before.
+    /// ends, and hands over each with the mark before it and its place. There must be those up to
+    /// `known`, a mark at or behind the first. What is found is durable when this returns, whatever it
+    /// was before.
     pub(super) fn recover(
         &mut self,
         from: Mark,
         place: u64,
+        known: Mark,
         mut each: impl FnMut(Mark, u64, &[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         if !(AREA..=self.length).contains(&place) {
             return damaged("the log is cut short");
         }
         (self.oldest, self.end) = (place, place);
-        let mut last = from;
+        let (mut last, mut newest) = (from, None);
         while let Some((at, row, chain)) = self.next(last)? {
             each(last, at, &row)?;
             self.end = at + row.len() as u64;
+            newest = Some((last, at, row));
             last = Mark { seq: last.seq + 1, chain };
-        }
-        let copies = [self.copied(COPIES[0])?, self.copied(COPIES[1])?];
-        let newest = copies.iter().flatten().max_by_key(|copy| (copy.mark.seq, copy.row.len()));
-        if let Some(copy) = newest {
-            match copy.mark.seq.checked_sub(last.seq) {
-                Some(0) if copy.mark.chain == last.chain => {}
-                // The row is newer than its copies, which its own writing has spoilt or not reached.
-                None if copy.mark.seq + 1 == last.seq && last.seq > from.seq => {}
-                Some(1) if copy.before == last.chain && !copy.row.is_empty() => {
-                    let at = self.write(&copy.row)?;
-                    each(last, at, &copy.row)?;
-                    last = copy.mark;
-                }
-                _ => return damaged(format!("row {} of the log is damaged", last.seq + 1)),
+            if last.seq == known.seq && last.chain != known.chain {
+                return damaged("the log is not the one that the database knows");
             }
         }
-        self.file.sync_data()?;
-        if copies.iter().any(|copy| copy.as_ref().is_none_or(|copy| copy.mark != last)) {
-            self.copy(last, 0, &[])?;
-            self.file.sync_data()?;
+        if let Some(row) = self.missing(last)? {
+            let at = self.take(row.row.len() as u64)?;
+            each(last, at, &row.row)?;
+            newest = Some((last, at, row.row));
+            last = row.mark;
         }
-        Ok(())
+        if last.seq < known.seq {
+            return damaged("the log is older than the database");
+        }
+        // A sync that failed may have left what can be read and was never written. So the newest row,
+        // the only one that may not have been acknowledged, is written again.
+        match newest {
+            Some((before, at, row)) => self.secure(before, last.chain, at, &row),
+            None => {
+                self.copy(last, 0, &[])?;
+                Ok(self.file.sync_data()?)
+            }
+        }
+    }
+
+    /// What the copies have beyond the end of the walk: the row after it, or nothing.
+    fn missing(&self, last: Mark) -> Result<Option<Copied>, Fault> {
+        let mut newest: Option<Copied> = None;
+        for at in COPIES.into_iter().flatten() {
+            let Some(copy) = Copied::read(&self.read(at, COPY as u64)?) else { continue };
+            let rank = |copy: &Copied| (copy.mark.seq, copy.row.len());
+            if newest.as_ref().is_none_or(|newest| rank(newest) < rank(&copy)) {
+                newest = Some(copy);
+            }
+        }
+        let Some(copy) = newest else { return damaged("all copies in the log are damaged") };
+        match copy.mark.seq.checked_sub(last.seq) {
+            Some(0) if copy.mark.chain == last.chain => Ok(None),
+            // The newest row is there, and its copies were being written.
+            None if copy.mark.seq + 1 == last.seq => Ok(None),
+            Some(1) if copy.before == last.chain && !copy.row.is_empty() => Ok(Some(copy)),
+            _ => damaged(format!("row {} of the log is damaged", last.seq + 1)),
+        }
     }
 
     /// Whether a row of so many bytes can be appended now. It can whenever no row is needed.
@@ -143,15 +167,8 @@ impl Log {
 
     /// Appends a row, for which there is room, and gives its place. It is durable when this returns.
     pub(super) fn append(&mut self, before: Mark, chain: u32, row: &[u8]) -> Result<u64, Fault> {
-        let at = self.write(row)?;
-        let mark = Mark { seq: before.seq + 1, chain };
-        if row.len() <= COPY - MARK {
-            self.copy(mark, before.chain, row)?;
-        } else {
-            self.file.sync_data()?;
-            self.copy(mark, before.chain, &[])?;
-        }
-        self.file.sync_data()?;
+        let at = self.take(row.len() as u64)?;
+        self.secure(before, chain, at, row)?;
         Ok(at)
     }
 
@@ -171,18 +188,29 @@ impl Log {
         self.length
     }
 
-    /// Writes a row behind the newest.
-    fn write(&mut self, row: &[u8]) -> Result<u64, Fault> {
-        let bytes = row.len() as u64;
+    /// Makes room for a row behind the newest.
+    fn take(&mut self, bytes: u64) -> Result<u64, Fault> {
         let Some(at) = self.place(bytes) else { return damaged("the log has no room") };
         if at + bytes > self.length {
             let length = (at + bytes).max(self.length + self.length.min(GROWTH));
             self.file.set_len(length)?;
             self.length = length;
         }
-        self.file.write(at, row)?;
         self.end = at + bytes;
         Ok(at)
+    }
+
+    /// Writes a row to its place, and its copies.
+    fn secure(&self, before: Mark, chain: u32, at: u64, row: &[u8]) -> Result<(), Fault> {
+        let mark = Mark { seq: before.seq + 1, chain };
+        self.file.write(at, row)?;
+        if row.len() <= COPY - MARK {
+            self.copy(mark, before.chain, row)?;
+        } else {
+            self.file.sync_data()?;
+            self.copy(mark, before.chain, &[])?;
+        }
+        Ok(self.file.sync_data()?)
     }
 
     /// Where a row of so many bytes goes. It never reaches the oldest: a ring that is full would look
@@ -226,15 +254,11 @@ impl Log {
         copy.extend_from_slice(&length(row));
         copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
         copy.extend_from_slice(row);
-        for at in COPIES {
+        let [even, odd] = COPIES;
+        for at in if mark.seq.is_multiple_of(2) { even } else { odd } {
             self.file.write(at, &copy)?;
         }
         Ok(())
-    }
-
-    /// A copy, if it is whole.
-    fn copied(&self, at: u64) -> Result<Option<Copied>, Fault> {
-        Ok(Copied::read(&self.read(at, COPY as u64)?))
     }
 }
 

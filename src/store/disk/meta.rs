@@ -23,6 +23,10 @@ pub(super) struct Meta {
     pub(super) chain: u32,
     /// Where in the file of the log it ended.
     pub(super) place: u64,
+    /// The newest row then, and its checksum: what it undoes never came into the tables, so they are
+    /// worth nothing without it.
+    pub(super) known: u64,
+    pub(super) known_chain: u32,
     /// The last identifier issued up to there.
     pub(super) last: u64,
     /// Wall time of the turn then, in Unix milliseconds.
@@ -107,7 +111,8 @@ impl Meta {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.store.to_le_bytes());
         out.extend_from_slice(&self.chain.to_le_bytes());
-        for number in [self.folded, self.place, self.last, self.wall_ms, self.results] {
+        out.extend_from_slice(&self.known_chain.to_le_bytes());
+        for number in [self.folded, self.known, self.place, self.last, self.wall_ms, self.results] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for Sum { rows, sum } in self.sums {
@@ -118,15 +123,16 @@ impl Meta {
 
     fn decode(from: &mut Reader<'_>) -> Option<Self> {
         let store = from.array().map(u128::from_le_bytes)?;
-        let chain = from.u32()?;
-        let (folded, place) = (from.u64()?, from.u64()?);
+        let (chain, known_chain) = (from.u32()?, from.u32()?);
+        let (folded, known, place) = (from.u64()?, from.u64()?, from.u64()?);
         let (last, wall_ms) = (from.u64()?, from.u64()?);
         let results = from.u64()?;
         let mut sums = [Sum::default(); COUNTED.len()];
         for sum in &mut sums {
             *sum = Sum { rows: from.u64()?, sum: from.u64()? };
         }
-        let meta = Self { store, folded, chain, place, last, wall_ms, results, sums };
+        let meta =
+            Self { store, folded, chain, place, known, known_chain, last, wall_ms, results, sums };
         from.0.is_empty().then_some(meta)
     }
 }

@@ -111,8 +111,9 @@ impl Opened {
 
     /// Walks along the chain of the log's rows, and takes note of what they write.
     fn read_tail(&mut self) -> Result<(), Fault> {
-        let Self { log, tail, newest, last, wall_ms, .. } = self;
-        log.recover(*newest, self.meta.place, |before, at, bytes| {
+        let Self { log, tail, newest, last, wall_ms, meta, .. } = self;
+        let known = Mark { seq: meta.known, chain: meta.known_chain };
+        log.recover(*newest, meta.place, known, |before, at, bytes| {
             let seq = before.seq + 1;
             let Some(row) = Row::read(seq, before.chain, bytes) else {
                 return damaged(format!("row {seq} of the log is damaged"));
@@ -164,6 +165,7 @@ impl Opened {
         let rows = self.rows(bytes)?;
         let transaction = begin(&self.db)?;
         let (meta, tail, results) = (&mut self.meta, &mut self.tail, &mut self.results);
+        (meta.known, meta.known_chain) = (self.newest.seq, self.newest.chain);
         fold(&transaction, &rows, meta, tail, results, self.wall_ms)?;
         transaction.commit()?;
         self.log.release(self.meta.place);

@@ -43,13 +43,13 @@ fn append(log: &mut Log, before: Mark, bytes: usize) -> (u64, Mark) {
 /// What a restart finds in a file behind a mark and its place.
 fn recovered(image: &[u8], from: Mark, place: u64) -> Result<Vec<u64>, Fault> {
     let (mut log, mut found) = (Log::open(holding(image), 7)?, Vec::new());
-    log.recover(from, place, |before, _, _| {
+    log.recover(from, place, from, |before, _, _| {
         found.push(before.seq + 1);
         Ok(())
     })?;
     // What was found once is found again, whether it had to be mended or not.
     let (mut again, mut log) = (Vec::new(), Log::open(holding(&self::image(&log)), 7)?);
-    log.recover(from, place, |before, _, _| {
+    log.recover(from, place, from, |before, _, _| {
         again.push(before.seq + 1);
         Ok(())
     })?;
@@ -106,31 +106,33 @@ fn rows_come_back_whatever_the_ring_has_been_through() {
 #[test]
 fn a_full_ring_has_room_again_when_rows_are_released() {
     let mut log = created();
-    let (at, first) = append(&mut log, BEGUN, 20 << 10);
-    let (_, second) = append(&mut log, first, 5 << 10);
-    log.release(at + (21 << 10));
+    let (at, first) = append(&mut log, BEGUN, 50 << 10);
+    let (_, second) = append(&mut log, first, 15 << 10);
+    log.release(at + (51 << 10));
     assert_eq!(log.place(log.oldest - AREA), Some(log.end));
     assert_eq!(log.place(log.oldest - AREA - 1), Some(AREA));
-    let (wrapped, third) = append(&mut log, second, 15 << 10);
+    let (wrapped, third) = append(&mut log, second, 20 << 10);
     assert_eq!(wrapped, AREA);
-    assert!(!log.has_room(30 << 10));
+    assert!(!log.has_room(60 << 10));
     // Never so full that its end meets its beginning, as those of an empty one do.
     let gap = usize::try_from(log.oldest - log.end).unwrap();
     assert!(!log.has_room(gap) && log.has_room(gap - 1));
     log.release(log.end);
-    assert!(log.has_room(30 << 10) && log.has_room(1 << 30));
-    append(&mut log, third, 30 << 10);
+    assert!(log.has_room(60 << 10) && log.has_room(1 << 30));
+    append(&mut log, third, 60 << 10);
 }
 
 #[test]
 fn e06_a_damaged_newest_row_is_mended_from_a_copy() {
     let (image, places) = log_of(&[100, 100, 100]);
-    for spoilt in [&[places[2] + 40][..], &[COPIES[0] + 50], &[COPIES[1]]] {
+    // Those of the third row.
+    let [_, copies] = COPIES;
+    for spoilt in [&[places[2] + 40][..], &[copies[0] + 50], &[copies[1]]] {
         let mut damaged = image.clone();
         spoilt.iter().for_each(|&at| flip(&mut damaged, at));
         assert_eq!(recovered(&damaged, BEGUN, AREA).unwrap(), [1, 2, 3], "{spoilt:?}");
     }
-    for copy in COPIES {
+    for copy in copies {
         let mut damaged = image.clone();
         flip(&mut damaged, places[2] + 40);
         flip(&mut damaged, copy + 50);
@@ -147,17 +149,17 @@ fn e06_a_damaged_newest_row_that_is_too_long_for_a_copy_is_refused() {
 }
 
 #[test]
-fn e06_a_row_that_its_copies_did_not_reach_is_told_from_damage_after_a_restart() {
+fn e06_a_row_that_its_copies_did_not_reach_has_them_after_a_restart() {
     let (before, _) = log_of(&[100, 100]);
     let (mut image, places) = log_of(&[100, 100, 100]);
     let copies = 4096..usize::try_from(AREA).unwrap();
     image[copies.clone()].copy_from_slice(&before[copies]);
     let mut log = Log::open(holding(&image), 7).unwrap();
-    log.recover(BEGUN, AREA, |_, _, _| Ok(())).unwrap();
+    log.recover(BEGUN, AREA, BEGUN, |_, _, _| Ok(())).unwrap();
     // The third row may have been told to somebody since.
     let mut image = self::image(&log);
     flip(&mut image, places[2] + 40);
-    assert_refused(&recovered(&image, BEGUN, AREA));
+    assert_eq!(recovered(&image, BEGUN, AREA).unwrap(), [1, 2, 3]);
 }
 
 #[test]
@@ -204,11 +206,37 @@ fn e09_the_log_of_another_store_or_of_an_older_time_is_refused() {
         mark = row_after(mark, 100).1;
     }
     assert_refused(&recovered(&old, mark, AREA));
-    // It has folded one, and the log has gone on for more than it holds of that.
+    // The row after the one that it has folded is damaged.
     let (image, places) = log_of(&[100, 100, 100]);
     let mut image = image;
     flip(&mut image, places[1]);
     assert_refused(&recovered(&image, row_after(BEGUN, 100).1, places[1]));
+}
+
+#[test]
+fn e09_a_log_that_ends_before_what_the_database_knows_is_refused() {
+    let recover = |known| {
+        let (image, _) = log_of(&[100, 100]);
+        Log::open(holding(&image), 7).unwrap().recover(BEGUN, AREA, known, |_, _, _| Ok(()))
+    };
+    let first = row_after(BEGUN, 100).1;
+    let second = row_after(first, 100).1;
+    for known in [BEGUN, first, second] {
+        assert!(recover(known).is_ok(), "{known:?}");
+    }
+    for known in [row_after(second, 100).1, row_after(first, 99).1] {
+        assert!(matches!(recover(known), Err(Fault::Damaged(_))), "{known:?}");
+    }
+}
+
+#[test]
+fn e09_copies_of_another_history_are_refused() {
+    let (mut image, _) = log_of(&[100, 100]);
+    let copies = 4096..usize::try_from(AREA).unwrap();
+    for other in [&[100, 200][..], &[200, 100, 100]] {
+        image[copies.clone()].copy_from_slice(&log_of(other).0[copies.clone()]);
+        assert_refused(&recovered(&image, BEGUN, AREA));
+    }
 }
 
 #[test]

@@ -71,6 +71,8 @@ fn put(batch: &Batch, write: Write, out: &mut Vec<u8>) {
         Write::WorkerGone { name, host } => row(b'W', None, &[name, host]),
         Write::Stats { name, line } => row(b'k', None, &[name, line]),
         Write::StatsGone { name } => row(b'K', None, &[name]),
+        Write::Run { name, line } => row(b'r', None, &[name, line]),
+        Write::RunGone { name } => row(b'U', None, &[name]),
         Write::Cron { name, line } => row(b'c', None, &[name, line]),
         Write::CronGone { name } => row(b'C', None, &[name]),
     }
@@ -146,6 +148,8 @@ fn take(from: &mut Reader<'_>, all: usize) -> Option<Write> {
         b'W' => Write::WorkerGone { name: text(from)?, host: text(from)? },
         b'k' => Write::Stats { name: text(from)?, line: text(from)? },
         b'K' => Write::StatsGone { name: text(from)? },
+        b'r' => Write::Run { name: text(from)?, line: text(from)? },
+        b'U' => Write::RunGone { name: text(from)? },
         b'c' => Write::Cron { name: text(from)?, line: text(from)? },
         b'C' => Write::CronGone { name: text(from)? },
         _ => return None,

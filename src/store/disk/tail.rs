@@ -177,6 +177,8 @@ pub(super) fn line(write: Write) -> Option<(u8, Text, Option<Text>)> {
         Write::WorkerGone { name, .. } => (WORKER, name, None),
         Write::Stats { name, line } => (STATS, name, Some(line)),
         Write::StatsGone { name } => (STATS, name, None),
+        Write::Run { name, line } => (RUN, name, Some(line)),
+        Write::RunGone { name } => (RUN, name, None),
         Write::Cron { name, line } => (CRON, name, Some(line)),
         Write::CronGone { name } => (CRON, name, None),
         _ => return None,
@@ -193,6 +195,8 @@ pub(super) const STATS: u8 = b'3';
 pub(super) const HOLD: u8 = b'4';
 /// A periodic task.
 pub(super) const CRON: u8 = b'5';
+/// A run whose lease has ended.
+pub(super) const RUN: u8 = b'6';
 
 /// The key of a named line.
 pub(super) fn line_key(kind: u8, name: &[u8]) -> Box<[u8]> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::inbox;
 use super::keys::{Bucket, Key, Keys};
 use super::plan::{Arg, Plan, settle};
 use super::results::Buckets;
@@ -27,6 +28,7 @@ struct Changes<'a> {
     queues: Vec<(&'a str, &'a str)>,
     workers: Vec<(&'a str, Option<&'a str>)>,
     stats: Vec<(&'a str, Option<&'a str>)>,
+    runs: Vec<(&'a [u8], Option<&'a [u8]>)>,
     crons: Vec<(&'a [u8], Option<&'a [u8]>)>,
 }
 
@@ -48,7 +50,9 @@ pub(super) fn plan<'a>(
     put_queues(&mut plan, keys, changes.queues);
     put_workers(&mut plan, keys, hosts, changes.workers);
     put_stats(&mut plan, keys, changes.stats);
+    plan.hash(&keys.runs(), changes.runs);
     plan.hash(&keys.crons(), changes.crons);
+    inbox::put(&mut plan, keys, batch);
     plan
 }
 
@@ -92,6 +96,8 @@ impl<'a> Changes<'a> {
             Write::WorkerGone { name, host: _ } => self.workers.push((text(name), None)),
             Write::Stats { name, line } => self.stats.push((text(name), Some(text(line)))),
             Write::StatsGone { name } => self.stats.push((text(name), None)),
+            Write::Run { name, line } => self.runs.push((bytes(name), Some(bytes(line)))),
+            Write::RunGone { name } => self.runs.push((bytes(name), None)),
             Write::Cron { name, line } => self.crons.push((bytes(name), Some(bytes(line)))),
             Write::CronGone { name } => self.crons.push((bytes(name), None)),
         }

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{Client, Cmd, Connection, ConnectionLike, IntoConnectionInfo, Value};
+use redis::{
+    Client, Cmd, Connection, ConnectionLike, IntoConnectionInfo, ProtocolVersion, RedisError, Value,
+};
 
 use super::checks::{self, Verdict};
 use super::failure::Failure;
@@ -69,6 +71,13 @@ impl Link {
             allow_unsafe: options.allow_unsafe,
             checked: None,
         })
+    }
+
+    /// What makes further connections, of the kind that is told what it did not ask for.
+    pub(super) fn hearing(&self) -> Result<Client, RedisError> {
+        let info = self.client.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Client::open(info.set_redis_settings(settings))
     }
 
     /// Host and port.

@@ -19,6 +19,8 @@ pub(super) enum Type {
     List,
     Set,
     SortedSet,
+    /// A key that programs write to: whatever they made of it.
+    Any,
 }
 
 impl Type {
@@ -28,6 +30,7 @@ impl Type {
             Self::List => "list",
             Self::Set => "set",
             Self::SortedSet => "zset",
+            Self::Any => "any",
         }
     }
 }
@@ -127,9 +130,29 @@ impl Keys {
         self.key(Type::SortedSet, "cost")
     }
 
+    /// Task and attempt, to the line of a run whose lease has ended.
+    pub(super) fn runs(&self) -> Key {
+        self.key(Type::Hash, "runs")
+    }
+
     /// Periodic task to its line, line feed, the SUBMIT frame of the tasks that it fires.
     pub(super) fn crons(&self) -> Key {
         self.key(Type::Hash, "crons")
+    }
+
+    /// SUBMITs of programs that have no connection, the next one at the right end.
+    pub(super) fn inbox(&self) -> Key {
+        self.key(Type::Any, "inbox")
+    }
+
+    /// The entries that were refused last, newest first: ERR, line feed, entry.
+    pub(super) fn refused(&self) -> Key {
+        self.key(Type::Any, "inbox:refused")
+    }
+
+    /// What a program is told that named a list, newest first.
+    pub(super) fn reply(&self, name: &str) -> Key {
+        self.key(Type::Any, &format!("reply:{}", escaped(name)))
     }
 
     /// The keys whose presence without a fence says that the fence was lost.
@@ -145,6 +168,7 @@ impl Keys {
             self.workers(),
             self.measured(),
             self.cost(),
+            self.runs(),
             self.crons(),
         ]
     }

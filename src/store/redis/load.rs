@@ -25,6 +25,7 @@ pub(super) struct Kept {
     queues: Pairs,
     workers: Pairs,
     stats: Pairs,
+    runs: Pairs,
     crons: Pairs,
     pub(super) buckets: Buckets,
     pub(super) hosts: Hosts,
@@ -65,6 +66,7 @@ impl<'a> Reader<'a> {
             workers: self.pairs(&keys.workers())?,
             queues: self.pairs(&keys.queues())?,
             stats: self.pairs(&keys.measured())?,
+            runs: self.pairs(&keys.runs())?,
             crons: self.pairs(&keys.crons())?,
             ..Kept::default()
         };
@@ -175,6 +177,7 @@ impl Kept {
         hand_over(&self.workers, each, |name, line| Record::Worker { name, line })?;
         hand_over(&self.holds, each, |name, line| Record::Hold { name, line })?;
         hand_over(&self.stats, each, |name, line| Record::Stats { name, line })?;
+        hand_over(&self.runs, each, |name, line| Record::Run { name, line })?;
         hand_over(&self.crons, each, |name, line| Record::Cron { name, line })
     }
 }

@@ -10,15 +10,18 @@
 //! - `options`, what the store is told; `keys`, every key; `scripts` and `lua/`, every script
 //! - `connect`, `failure`, `patience`, `checks`: one request, what can go wrong, until it is known
 //! - `fence`, `acquire`, `shard`: who may write; `changes`, `plan`, `commit`: a batch as commands
+//! - `inbox`, `bell`: what programs push, and hearing of it
 //! - `scan`, `load`: reading it back; `results`, `sweep`: keeping and forgetting results
 
 mod acquire;
+mod bell;
 mod changes;
 mod checks;
 mod commit;
 mod connect;
 mod failure;
 mod fence;
+mod inbox;
 mod keys;
 mod load;
 mod options;
@@ -35,15 +38,18 @@ use bytes::Bytes;
 pub use connect::is_scheme;
 pub use options::Options;
 
+use self::bell::Tracking;
 use self::changes::Hosts;
 use self::connect::{Link, packed};
 use self::failure::Failure;
+use self::inbox::Look;
 use self::keys::Bucket;
 use self::patience::insist;
 use self::results::Buckets;
 use self::shard::Shard;
 use self::sweep::Sweeper;
 use crate::record::{Batch, Record};
+use crate::store::inbox::{Bell, Bite, Found};
 use crate::store::{Error, Loaded, Status, Store};
 use crate::task::TaskId;
 
@@ -63,6 +69,8 @@ pub struct Redis {
     /// The latest wall time that we were told, in Unix milliseconds.
     wall_ms: u64,
     status: Status,
+    /// It was told that the inbox is no list.
+    no_list: bool,
 }
 
 impl Redis {
@@ -80,6 +88,7 @@ impl Redis {
             hosts: Hosts::new(),
             wall_ms: 0,
             status: Status::default(),
+            no_list: false,
             options,
         })
     }
@@ -162,6 +171,35 @@ impl Store for Redis {
 
     fn wants_events(&self) -> bool {
         self.options.events
+    }
+
+    /// Never waits for a Redis that is away: nothing is found then.
+    fn entries(&mut self, bite: Bite) -> Result<Vec<Found>, Error> {
+        let shard = self.shard.as_ref().ok_or_else(not_loaded)?;
+        match inbox::look(shard, &mut self.link, bite) {
+            Ok(Look::Found(found)) => {
+                self.no_list = false;
+                return Ok(found);
+            }
+            Ok(Look::NoList(key, kind)) => {
+                if !std::mem::replace(&mut self.no_list, true) {
+                    tracing::warn!("{key} is a {kind}, not a list: no entries are taken");
+                }
+            }
+            Err(Failure::Halt(error)) => return Err(error),
+            Err(failure) => {
+                self.link.drop_connection();
+                tracing::debug!("no look at the inbox: {failure:?}");
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn bell(&self) -> Option<Box<dyn Bell>> {
+        let shard = self.shard.as_ref()?;
+        let client = self.link.hearing().ok()?;
+        let limit = self.options.connect_limit;
+        Some(Box::new(Tracking::new(client, limit, shard.keys.inbox().name)))
     }
 
     /// Gives the lease back, if Redis is there to take it.

@@ -11,6 +11,9 @@ use crate::task::TaskId;
 /// Arguments of one command at most: Lua unpacks 7999 values and no more.
 const ARGS_MAX: usize = 4000;
 
+/// Where the keys of a plan begin: KEYS counts from 1, and the fence and the channel come first.
+const FIRST_KEY: usize = 3;
+
 /// Commands for one call of the commit script. Values are absolute, and what is written twice has
 /// its last value.
 #[derive(Default)]
@@ -120,6 +123,12 @@ impl<'a> Plan<'a> {
         self.command("HSET", key, set.flat_map(|(field, value)| [field.into(), value.into()]));
     }
 
+    /// The place of a key among those of the script, for an argument.
+    pub(super) fn place(&mut self, key: &Key) -> usize {
+        self.keys.push(key.clone());
+        self.keys.len() - 1 + FIRST_KEY
+    }
+
     fn step(&mut self, command: &'static str, key: &Key, count: usize) {
         if self.keys.last() != Some(key) {
             self.keys.push(key.clone());
@@ -145,8 +154,7 @@ impl<'a> Plan<'a> {
         }
         let mut args = self.args.iter();
         for step in &self.steps {
-            // KEYS counts from 1, and the fence and the channel come first.
-            call.arg(step.command).arg(step.key + 3).arg(step.count);
+            call.arg(step.command).arg(step.key + FIRST_KEY).arg(step.count);
             for arg in args.by_ref().take(step.count) {
                 call.arg(arg.bytes());
             }

@@ -26,6 +26,11 @@ impl Script {
         Self::new(include_str!("lua/renew.lua"))
     }
 
+    /// Reads the next entries of the inbox.
+    pub(super) fn entries() -> Self {
+        Self::new(include_str!("lua/entries.lua"))
+    }
+
     fn new(code: &'static str) -> Self {
         Self { code, script: redis::Script::new(code) }
     }
@@ -48,10 +53,16 @@ pub(super) struct Scripts {
     pub(super) commit: Script,
     pub(super) acquire: Script,
     pub(super) renew: Script,
+    pub(super) entries: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        Self { commit: Script::commit(), acquire: Script::acquire(), renew: Script::renew() }
+        Self {
+            commit: Script::commit(),
+            acquire: Script::acquire(),
+            renew: Script::renew(),
+            entries: Script::entries(),
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::patience::insist;
 use super::plan::{Head, Plan};
 use super::scripts::Scripts;
 use crate::store::Error;
+use crate::store::inbox::Bite;
 use crate::task::TaskId;
 
 /// A shard whose fence we took.
@@ -92,6 +93,24 @@ impl Shard {
             return Ok(());
         }
         Err(Reply::other_state(&self.keys.fence().name, seq, digest))
+    }
+
+    /// Asks for the next entries of the inbox, and for so many bytes of one that is too long; once.
+    /// With the nonce that the reply must have.
+    pub(super) fn ask_entries(
+        &self,
+        link: &mut Link,
+        bite: Bite,
+        beginning: usize,
+    ) -> Result<(Value, &str), Failure> {
+        let (keys, fence) = (&self.keys, &self.fence);
+        let mut call = self.scripts.entries.call(3);
+        call.arg(keys.fence().name).arg(keys.inbox().name).arg(keys.refused().name);
+        call.arg(&fence.epoch).arg(&fence.nonce).arg(&fence.lineage);
+        call.arg(fence.seq).arg(&fence.digest);
+        call.arg(bite.entries).arg(bite.bytes).arg(bite.entry_max).arg(beginning);
+        let reply = link.run(&self.scripts.entries, &call.get_packed_command())?;
+        Ok((reply, &fence.nonce))
     }
 
     /// Gives the lease back; once.

@@ -19,6 +19,7 @@ pub(super) struct Rows {
     queues: BTreeMap<Row, Row>,
     pub(super) workers: BTreeMap<Row, Row>,
     stats: BTreeMap<Row, Row>,
+    runs: BTreeMap<Row, Row>,
     crons: BTreeMap<Row, Row>,
     last: TaskId,
 }
@@ -42,6 +43,7 @@ impl Rows {
             ("hold", &self.holds),
             ("queue", &self.queues),
             ("worker", &self.workers),
+            ("run", &self.runs),
             ("cron", &self.crons),
         ];
         for (kind, rows) in named {
@@ -106,6 +108,12 @@ impl Rows {
             Write::StatsGone { name } => {
                 self.stats.remove(&row(name));
             }
+            Write::Run { name, line } => {
+                self.runs.insert(row(name), row(line));
+            }
+            Write::RunGone { name } => {
+                self.runs.remove(&row(name)).expect("a run that is there");
+            }
             Write::Cron { name, line } => {
                 self.crons.insert(row(name), row(line));
             }
@@ -150,6 +158,9 @@ impl Store for Rows {
         }
         for (name, line) in &self.stats {
             hand(Record::Stats { name, line })?;
+        }
+        for (name, line) in &self.runs {
+            hand(Record::Run { name, line })?;
         }
         for (name, line) in &self.crons {
             hand(Record::Cron { name, line })?;

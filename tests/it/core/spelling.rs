@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ganger::frame::Frame;
-use ganger::record::{Batch, Text, Write};
+use ganger::record::{Batch, Taken, Text, Write};
 use ganger::task::SessionId;
 use serde_json::Value;
 
@@ -19,6 +19,9 @@ const SEQS: std::ops::Range<u64> = START_MS * 1000..START_MS * 1000 + 1_000_000_
 
 /// A payload of so many `x` is spelled as an ellipsis.
 const FILLED: usize = 32;
+
+/// Bytes of an entry that are shown.
+const ENTRY_MAX: usize = 120;
 
 /// The short names of identifiers: `t1`, `t2` … in the order of their submission, `s1`, `s2` … in the
 /// order of HELLO.
@@ -51,6 +54,15 @@ impl Spelling {
             None => format!("{header}\n").into_bytes(),
             Some((length, payload)) => format!("{header} #{length}\n{payload}\n").into_bytes(),
         })
+    }
+
+    /// The bytes of an entry of the inbox: `\n` is a line feed, `…2000` at the end so many `x`.
+    pub(super) fn entry_of(&self, text: &str) -> Result<Bytes, String> {
+        let (text, count) = text.split_once('…').unwrap_or((text, "0"));
+        let count = count.parse().map_err(|_| format!("no length: {count}"))?;
+        let words: Result<Vec<String>, String> =
+            text.split(' ').map(|word| self.full_word(word)).collect();
+        Ok((words?.join(" ").replace("\\n", "\n") + &"x".repeat(count)).into())
     }
 
     /// A word of input in full: `t1`, `session=s1`, `at=@5000`, `after=t1,t2`.
@@ -134,6 +146,8 @@ impl Spelling {
                 }
                 Write::StatsGone { name } if stats => format!("! StatsGone {}", text(name)),
                 Write::Stats { .. } | Write::StatsGone { .. } => continue,
+                Write::Run { name, line } => format!("! Run {} {}", text(name), text(line)),
+                Write::RunGone { name } => format!("! RunGone {}", text(name)),
                 Write::Cron { name, line } => {
                     let line = String::from_utf8_lossy(first_line(batch.slice(line))).into_owned();
                     format!("! Cron {} {line}", text(name))
@@ -141,10 +155,33 @@ impl Spelling {
                 Write::CronGone { name } => format!("! CronGone {}", text(name)),
             });
         }
+        let entry = |text| entry_line(batch.slice(text));
+        for taken in &batch.inbox.taken {
+            lines.push(match *taken {
+                Taken::Accepted { entry: its } => format!("! Take {}", entry(its)),
+                Taken::Refused { entry: its, line } => {
+                    format!("! Refuse {} {}", entry(its), entry(line))
+                }
+                Taken::TooLarge { limit, line } => {
+                    format!("! Refuse what is beyond {limit} {}", entry(line))
+                }
+            });
+        }
+        for told in &batch.inbox.told {
+            let (list, frame) = (text(told.list), entry(told.frame));
+            lines.push(format!("! Tell {list} for {}ms {frame}", told.keep_ms));
+        }
         let events = String::from_utf8_lossy(&batch.events);
         lines.extend(events.lines().map(|event| format!("! {event}")));
         lines
     }
+}
+
+/// An entry of the inbox, or a frame, in one line.
+pub(super) fn entry_line(entry: &[u8]) -> String {
+    let shown = entry.get(..ENTRY_MAX).unwrap_or(entry);
+    let text = String::from_utf8_lossy(shown).replace('\n', "\\n");
+    if shown.len() < entry.len() { format!("{text}…") } else { text }
 }
 
 /// A worker's entry without what it did not say of itself.

@@ -3,8 +3,12 @@
 
 use bytes::{Bytes, BytesMut};
 use ganger::core::{Core, Event, Now, Peer, Settings};
+use ganger::frame::HEADER_MAX;
 use ganger::message::{Hello, Refusal};
-use ganger::protocol::{Codec, Limits, Parsed, Violation, greet, parse_request, put_refusal};
+use ganger::protocol::{
+    Codec, Limits, Parsed, Violation, entry_max, entry_too_large, greet, parse_request,
+    put_refusal, read_entry,
+};
 use ganger::record::{Record, StateLine};
 use ganger::server::engine::{Engine, Outboxes, Turn};
 use ganger::store::Store;
@@ -35,6 +39,8 @@ pub(super) struct Stage {
     /// `None` after a crash.
     engine: Option<Engine>,
     rows: Rows,
+    /// Entries of the store's inbox, oldest first.
+    inbox: Vec<Bytes>,
     mono_us: u64,
     wall_us: u64,
     callers: Vec<Caller>,
@@ -74,6 +80,7 @@ impl Stage {
             settings: Settings::default(),
             engine: None,
             rows: Rows::default(),
+            inbox: Vec::new(),
             mono_us: 0,
             wall_us: spelling::START_MS * 1000,
             callers: Vec::new(),
@@ -140,6 +147,13 @@ impl Stage {
                 self.engine().tell_observers(&mut mail);
                 self.hand_out(mail);
             }
+            ["push", entry @ ..] => {
+                let entry = self.spelling.entry_of(&entry.join(" "))?;
+                self.inbox.push(entry);
+                if !self.in_block {
+                    self.turns();
+                }
+            }
             ["pressure", on] => self.happen(Event::Pressure(*on == "on")),
             ["stop"] => self.happen(Event::Stop),
             ["crash"] => self.crash(),
@@ -147,6 +161,9 @@ impl Stage {
             ["rows"] => {
                 let rows = self.rows.dump();
                 rows.iter().for_each(|row| self.print(row));
+                for entry in self.inbox.clone() {
+                    self.print(&format!("inbox {}", spelling::entry_line(&entry)));
+                }
             }
             ["show", "stats"] => self.shows_stats = true,
             ["settings", settings @ ..] => {
@@ -293,6 +310,7 @@ impl Stage {
         if fate == Fate::Delivered {
             return self.turns();
         }
+        self.look();
         let Some(mut turn) = self.take_turn() else { return };
         if fate == Fate::Undelivered {
             self.commit(&mut turn);
@@ -312,6 +330,9 @@ impl Stage {
                 continue;
             }
             if !self.is_due() {
+                if self.look() {
+                    continue;
+                }
                 return;
             }
             let now = self.now();
@@ -319,6 +340,24 @@ impl Stage {
             self.engine().core().check();
         }
         panic!("{TURNS_MAX} turns and no end");
+    }
+
+    /// Hands over what is in the inbox, as far as there is room; whether some of it was taken.
+    fn look(&mut self) -> bool {
+        if self.inbox.is_empty() || !self.engine().core().has_room() {
+            return false;
+        }
+        let (now, limit) = (self.now(), self.settings.payload_max);
+        let entries = self.inbox.iter().map(|entry| match entry.len() as u64 {
+            length if length > entry_max(limit) => {
+                entry_too_large(entry.slice(..HEADER_MAX), length, limit)
+            }
+            _ => read_entry(entry.clone(), limit),
+        });
+        let entries = entries.collect();
+        self.engine().apply(now, Event::Entries(entries));
+        self.engine().core().check();
+        self.engine().takes_entries()
     }
 
     fn is_due(&mut self) -> bool {
@@ -340,6 +379,7 @@ impl Stage {
         lines.iter().for_each(|line| self.print(line));
         self.rows.sweep(self.now().wall_ms).expect("the rows can be swept");
         turn.commit(&mut self.rows).expect("the rows take every batch");
+        self.inbox.drain(..turn.batch().inbox.taken.len());
     }
 
     fn deliver(&mut self, turn: Turn) {
@@ -450,6 +490,7 @@ fn restore(core: &mut Core, record: Record<'_>) -> Result<(), String> {
         Record::Queue { name, line } => core.restore_queue(&text(name), &text(line)),
         Record::Worker { name, line } => core.restore_worker(&text(name), &text(line)),
         Record::Stats { name, line } => core.restore_stats(&text(name), &text(line)),
+        Record::Run { name, line } => core.restore_run(&text(name), &text(line)),
         Record::Cron { name, line } => core.restore_cron(&text(name), line),
     }
 }

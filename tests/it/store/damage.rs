@@ -108,7 +108,7 @@ fn e06_a_flipped_bit_is_refused_or_harmless() {
         let at = random.random_range(sector);
         bytes[at] ^= 1 << random.random_range(0..8);
     });
-    assert!(tally.iter().all(|tally| tally.refused > 30 && tally.intact > 0), "{tally:?}");
+    assert!(tally.iter().all(|tally| tally.refused > 20 && tally.intact > 0), "{tally:?}");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn e06_a_zeroed_sector_is_refused_or_harmless() {
         let sector = sector(bytes, random);
         bytes[sector].fill(0);
     });
-    assert!(tally.iter().all(|tally| tally.refused > 30 && tally.intact > 0), "{tally:?}");
+    assert!(tally.iter().all(|tally| tally.refused > 20 && tally.intact > 0), "{tally:?}");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn e06_e18_a_sector_of_garbage_is_refused_or_harmless() {
         let sector = sector(bytes, random);
         random.fill_bytes(&mut bytes[sector]);
     });
-    assert!(tally.iter().all(|tally| tally.refused > 30 && tally.intact > 0), "{tally:?}");
+    assert!(tally.iter().all(|tally| tally.refused > 20 && tally.intact > 0), "{tally:?}");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn e06_two_swapped_pages_are_refused_or_harmless() {
             bytes.swap(a * 4096 + at, b * 4096 + at);
         }
     });
-    assert!(tally.iter().all(|tally| tally.refused > 30 && tally.intact > 0), "{tally:?}");
+    assert!(tally.iter().all(|tally| tally.refused > 20 && tally.intact > 0), "{tally:?}");
 }
 
 #[test]

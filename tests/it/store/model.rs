@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ganger::record::{Batch, Record, Text, Write};
+use ganger::record::{Batch, Record, Taken, Text, Told, Write};
 use ganger::store::Store;
 use ganger::task::TaskId;
 
@@ -21,6 +21,7 @@ pub(super) struct Model {
     pub(super) queues: Lines,
     pub(super) workers: Lines,
     pub(super) stats: Lines,
+    pub(super) runs: Lines,
     pub(super) crons: Lines,
 }
 
@@ -54,6 +55,7 @@ impl Model {
                 self.workers.insert(name.into(), line.into()).is_none()
             }
             Record::Stats { name, line } => self.stats.insert(name.into(), line.into()).is_none(),
+            Record::Run { name, line } => self.runs.insert(name.into(), line.into()).is_none(),
             Record::Cron { name, line } => self.crons.insert(name.into(), line.into()).is_none(),
         };
         if fresh { Ok(()) } else { Err(format!("{record:?} comes twice")) }
@@ -93,6 +95,8 @@ impl Model {
                 Write::WorkerGone { name, .. } => drop(self.workers.remove(batch.slice(name))),
                 Write::Stats { name, line } => drop(self.stats.insert(bytes(name), bytes(line))),
                 Write::StatsGone { name } => drop(self.stats.remove(batch.slice(name))),
+                Write::Run { name, line } => drop(self.runs.insert(bytes(name), bytes(line))),
+                Write::RunGone { name } => drop(self.runs.remove(batch.slice(name))),
                 Write::Cron { name, line } => drop(self.crons.insert(bytes(name), bytes(line))),
                 Write::CronGone { name } => drop(self.crons.remove(batch.slice(name))),
             }
@@ -182,8 +186,40 @@ impl Turn {
         self.push(|turn| Write::StatsGone { name: turn.text(name) })
     }
 
+    pub(super) fn run(self, name: &str, line: &str) -> Self {
+        self.push(|turn| Write::Run { name: turn.text(name), line: turn.text(line) })
+    }
+
+    pub(super) fn run_gone(self, name: &str) -> Self {
+        self.push(|turn| Write::RunGone { name: turn.text(name) })
+    }
+
     pub(super) fn cron(self, name: &str, line: impl AsRef<[u8]>) -> Self {
         self.push(|turn| Write::Cron { name: turn.text(name), line: turn.text(line) })
+    }
+
+    pub(super) fn take(mut self, entry: impl AsRef<[u8]>) -> Self {
+        let entry = self.text(entry);
+        self.0.inbox.taken.push(Taken::Accepted { entry });
+        self
+    }
+
+    pub(super) fn refuse(mut self, entry: &str, line: &str) -> Self {
+        let (entry, line) = (self.text(entry), self.text(line));
+        self.0.inbox.taken.push(Taken::Refused { entry, line });
+        self
+    }
+
+    pub(super) fn cut(mut self, limit: u64, line: &str) -> Self {
+        let line = self.text(line);
+        self.0.inbox.taken.push(Taken::TooLarge { limit, line });
+        self
+    }
+
+    pub(super) fn tell(mut self, list: &str, frame: &str, keep_ms: u64) -> Self {
+        let (list, frame) = (self.text(list), self.text(frame));
+        self.0.inbox.told.push(Told { list, frame, keep_ms });
+        self
     }
 
     pub(super) fn cron_gone(self, name: &str) -> Self {

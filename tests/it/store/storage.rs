@@ -112,6 +112,44 @@ impl Storage {
         self.left(before, synced, seed)
     }
 
+    /// What was there before a change, all of it written: a process that is killed there leaves that.
+    pub(super) fn at(&self, before: usize) -> Image {
+        self.left(before, [before; 2], 0)
+    }
+
+    /// The same storage up to a change, from where a next process goes on.
+    pub(super) fn cut_off(&self, before: usize) -> Self {
+        let bytes = self.at(before);
+        let disk = self.disk();
+        let (base, done) = (disk.base.clone(), disk.done[..before].to_vec());
+        Self(Arc::new(Mutex::new(Disk { base, bytes, done, ..Disk::default() })))
+    }
+
+    /// Nothing fails any more.
+    pub(super) fn mended(&self) {
+        self.disk().fault = None;
+    }
+
+    /// The file that a change is to, and whether it is a sync.
+    pub(super) fn change_at(&self, at: usize) -> (usize, bool) {
+        let disk = self.disk();
+        let (file, op) = &disk.done[at];
+        (*file, matches!(op, Op::Sync))
+    }
+
+    /// What was written since the last sync of a file is clean in the page cache and will never
+    /// reach the disk, but for what is written again: what a failed sync leaves on ext4.
+    pub(super) fn lose_unsynced(&self, file: usize) {
+        let mut disk = self.disk();
+        let synced = disk.done.iter().rposition(|(of, op)| *of == file && matches!(op, Op::Sync));
+        let synced = synced.unwrap_or(0);
+        let mut n = 0;
+        disk.done.retain(|(of, _)| {
+            n += 1;
+            n - 1 <= synced || *of != file
+        });
+    }
+
     fn last_sync(&self, file: usize, before: usize) -> usize {
         let syncs = |&(of, ref op): &(usize, Op)| of == file && matches!(op, Op::Sync);
         self.disk().done[..before].iter().rposition(syncs).unwrap_or(0)

@@ -16,7 +16,7 @@ pub(super) struct Choice {
 }
 
 /// What there is to choose from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Workload {
     pub(super) wall_ms: u64,
     last: TaskId,
@@ -80,8 +80,10 @@ impl Workload {
                 None => turn,
             },
             16 if size % 4 == 1 => turn.cron(name, &line),
+            16 if size % 4 == 2 => turn.run(name, &line),
             16 => turn.hold(name, &line),
             17 if size % 8 == 1 => turn.cron_gone(name),
+            17 if size % 8 == 3 => turn.run_gone(name),
             17 if size % 2 == 0 => turn.unhold(name),
             17 => turn.queue(name, &line),
             18 if size % 3 == 0 => turn.worker_gone(name, "host"),

@@ -34,6 +34,8 @@ pub(super) struct Session {
     /// A later session has taken its name.
     pub(super) superseded: bool,
     pub(super) leases: BTreeSet<TaskId>,
+    /// Runs that go on though their leases have ended.
+    pub(super) runs: BTreeSet<(TaskId, Attempt)>,
     /// A suspected task that it runs alone.
     pub(super) alone: Option<TaskId>,
 }
@@ -168,6 +170,14 @@ impl Auditor {
             Event::Oversized { peer, id, attempt } => {
                 let session = self.session_of(*peer);
                 self.say(*id, *attempt, Said { session, what: What::Oversized });
+            }
+            Event::Entries(entries) => {
+                for entry in entries {
+                    note!(net, "entry: {:?}", entry.submit.as_ref().map(|submit| &submit.frame));
+                    if let Ok(submit) = &entry.submit {
+                        *self.received.entry(submit.frame.bytes().clone()).or_default() += 1;
+                    }
+                }
             }
             Event::Pressure(pressure) => {
                 note!(net, "store pressure: {pressure}");

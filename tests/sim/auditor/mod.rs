@@ -15,11 +15,12 @@
 //!   or the one in flight; I30 memory is a function of the store; I31 counts add up.
 //! - D01, D10, D11 of periodic tasks: no instant comes back, no two of their tasks run at once, and a
 //!   fire is one batch with the line that has dealt with its instant.
+//! - E01, E02: each entry of the inbox goes once, with its task; lists are told what is durable.
 //! - W: a lease ends for a reason that happened. R: replies match requests, in order.
 //! - Q01 to Q05 at the end: everything drained, nothing stuck, everybody answered, nothing left over.
 //!
 //! A `task` is what the batches have made of it; `tasks` follows them, to the `ends` of leases and
-//! tasks, `crons` the lines of periodic ones, `due` knows the clocks, `facts` what the scheduler was told, `answers` what it says, and
+//! tasks, `crons` the lines of periodic ones, `inbox` the entries of the inbox, `due` knows the clocks, `facts` what the scheduler was told, `answers` what it says, and
 //! `picture` compares the core with the rows.
 
 mod answers;
@@ -27,6 +28,7 @@ mod crons;
 mod due;
 mod ends;
 mod facts;
+mod inbox;
 pub(crate) mod picture;
 mod task;
 mod tasks;
@@ -39,9 +41,10 @@ use ganger::record::Batch;
 use ganger::task::{Attempt, SessionId, State, TaskId};
 
 use crate::net::Net;
-use crate::store::Rows;
+use crate::store::{Inbox, Rows};
 use crons::Crons;
 use facts::{Conn, Said, Session};
+use inbox::Pushed;
 use task::{Row, Task};
 
 /// An invariant does not hold.
@@ -94,6 +97,7 @@ pub(crate) struct Auditor {
     /// Results were forgotten up to this wall time, at the latest.
     latest_ms: u64,
     crons: Crons,
+    pushed: Pushed,
 }
 
 /// The times between which a turn was applied: simulated microseconds and Unix milliseconds.
@@ -131,6 +135,7 @@ impl Auditor {
             may_be_busy: settings.tasks_max < 100,
             latest_ms: 0,
             crons: Crons::default(),
+            pushed: Pushed::default(),
         }
     }
 
@@ -177,6 +182,7 @@ impl Auditor {
             self.follow(batch, *write, window);
         }
         self.all_fires_are_written();
+        self.follow_inbox(batch);
         self.rows.apply(batch, usize::MAX);
     }
 
@@ -187,7 +193,7 @@ impl Auditor {
     }
 
     /// A scheduler starts and finds these rows.
-    pub(crate) fn found(&mut self, net: &Net, life: u32, found: &Rows) {
+    pub(crate) fn found(&mut self, net: &Net, life: u32, found: &Rows, inbox: &Inbox) {
         // A result may be forgotten between its batch and the answer.
         let mut found = found.clone();
         found.sweep(self.latest_ms);
@@ -196,7 +202,8 @@ impl Auditor {
             let mut with = self.rows.clone();
             with.apply(&batch, usize::MAX);
             with.sweep(self.latest_ms);
-            if found == with && found != self.rows {
+            // Where the rows do not tell, the inbox does.
+            if found == with && (found != self.rows || !self.is_all_there(inbox)) {
                 self.commit(&batch, window);
                 self.rows.sweep(self.latest_ms);
             }
@@ -207,6 +214,7 @@ impl Auditor {
             "the store holds what no prefix of the batches makes: {}",
             difference(&self.rows, &found)
         );
+        require!("E01", self.is_all_there(inbox), "the inbox holds {:?}", inbox.waiting);
         for id in &self.acked {
             let there = found.tasks.contains_key(id) || found.buried.contains_key(id);
             let ended = self
@@ -296,6 +304,7 @@ impl Auditor {
         if let Some(waiting) = self.waiting() {
             violated!("Q04", "{waiting}");
         }
+        self.inbox_settled();
     }
 
     /// Everybody has left.

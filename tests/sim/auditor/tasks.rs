@@ -8,7 +8,7 @@ use ganger::message::amounts::owned_amounts;
 use ganger::message::{AfterFailure, Start, Submit};
 use ganger::protocol::parse_submit;
 use ganger::record::{Batch, StateLine, Write, option};
-use ganger::task::{SessionId, State, TaskId};
+use ganger::task::{Attempt, SessionId, State, TaskId};
 
 use super::due::Due;
 use super::facts::Entry;
@@ -43,6 +43,8 @@ impl Auditor {
             }
             Write::Drop { id } => self.on_drop(id, window),
             Write::Worker { name, line } => self.on_worker(&bytes(name), &bytes(line), window),
+            Write::Run { name, line } => self.on_run(&bytes(name), &bytes(line)),
+            Write::RunGone { name } => self.on_run_gone(&bytes(name)),
             Write::Hold { .. }
             | Write::Unhold { .. }
             | Write::Queue { .. }
@@ -243,13 +245,39 @@ impl Auditor {
         for (name, amount) in submit.amounts() {
             let others = held.leases.iter().filter(|its| **its != id);
             let others = others.flat_map(|other| self.task(*other).submit.amounts());
+            let runs = held.runs.iter().filter(|(its, _)| *its != id);
+            let others = others.chain(runs.flat_map(|(its, _)| self.task(*its).submit.amounts()));
             let others = others.filter(|(its, _)| *its == name).map(|(_, amount)| amount);
             let (taken, has) = (others.sum::<u64>() + amount, entry.res.get(name).copied());
             let fits = Some(taken) <= has;
             require!("I06", fits, "task {id}: {worker} has {has:?} {name}, {taken} are taken up");
         }
-        let (count, slots) = (held.leases.len(), entry.slots as usize);
-        require!("I06", count < slots, "{worker} has {count} leases of {slots} and gets {id}");
+        let (count, slots) = (held.leases.len() + held.runs.len(), entry.slots as usize);
+        require!("I06", count < slots, "{worker} has {count} runs of {slots} and gets {id}");
+        if let Some(line) = self.task(id).serial_line() {
+            let mut runs = self.sessions.values().flat_map(|held| &held.runs);
+            let runs = runs.find(|(its, _)| self.task(*its).serial_line().as_ref() == Some(&line));
+            require!("I23", runs.is_none(), "task {id} is leased while {runs:?} of its key runs");
+        }
+    }
+
+    /// A run goes on whose lease ends in this batch.
+    fn on_run(&mut self, name: &[u8], line: &[u8]) {
+        let (id, attempt) = run_name(name);
+        let text = String::from_utf8_lossy(line).into_owned();
+        let session = option(&text, "session").and_then(SessionId::parse);
+        let lease = self.task(id).leases.get(&attempt).map(|lease| lease.session);
+        let open = lease.is_some() && lease == session && self.task(id).attempt == attempt;
+        require!("I11", open, "a run {id} {attempt} goes on, which was no lease of {session:?}");
+        if let Some(session) = session {
+            self.sessions.entry(session).or_default().runs.insert((id, attempt));
+        }
+    }
+
+    fn on_run_gone(&mut self, name: &[u8]) {
+        let run = run_name(name);
+        let gone = self.sessions.values_mut().any(|held| held.runs.remove(&run));
+        require!("I11", gone, "a run {run:?} is over that did not go on");
     }
 
     fn on_revive(&mut self, id: TaskId, line: &StateLine) {
@@ -337,4 +365,10 @@ impl Auditor {
         }
         (held.superseded, held.entry) = (false, Some(entry));
     }
+}
+
+fn run_name(name: &[u8]) -> (TaskId, Attempt) {
+    let text = std::str::from_utf8(name).expect("text");
+    let (id, attempt) = text.split_once(' ').expect("a task and an attempt");
+    (TaskId::parse(id.as_bytes()).expect("a task"), attempt.parse().expect("an attempt"))
 }

@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// The mutants, and the invariants by which each may be caught.
-const CAUGHT: [(Mutant, &[&str]); 31] = [
+const CAUGHT: [(Mutant, &[&str]); 34] = [
     (Mutant::AckBeforeApply, &["I29"]),
     (Mutant::DeliverBeforeCommit, &["I02", "I08"]),
     (Mutant::TornBatch, &["I29"]),
@@ -25,6 +25,7 @@ const CAUGHT: [(Mutant, &[&str]); 31] = [
     (Mutant::HastyClock, &["I20"]),
     (Mutant::FastClock, &["I20", "I30", "W"]),
     (Mutant::ForgottenLines, &["I30"]),
+    (Mutant::ForgottenRuns, &["I06", "I14", "I23"]),
     (Mutant::DeafToTime, &["Q01", "Q05"]),
     (Mutant::ForgedTask, &["I08"]),
     (Mutant::SpoiltPayload, &["I22"]),
@@ -35,6 +36,8 @@ const CAUGHT: [(Mutant, &[&str]); 31] = [
     (Mutant::KindReplies, &["I14"]),
     (Mutant::SwappedReplies, &["R", "I02"]),
     (Mutant::ForgottenInstant, &["D11"]),
+    (Mutant::StayingEntry, &["E01"]),
+    (Mutant::HastyEntries, &["E01"]),
 ];
 
 /// Seeds within which a mutant must be caught.

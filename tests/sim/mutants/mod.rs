@@ -57,6 +57,8 @@ pub(crate) enum Mutant {
     FastClock,
     /// State lines are not read back.
     ForgottenLines,
+    /// Runs whose leases have ended are not read back.
+    ForgottenRuns,
     /// The core is never told that time has passed.
     DeafToTime,
     /// TASK names another attempt than the lease.
@@ -77,6 +79,10 @@ pub(crate) enum Mutant {
     SwappedReplies,
     /// What a periodic task fires is written without the line that has dealt with its instant.
     ForgottenInstant,
+    /// Entries of the inbox stay although their tasks are stored.
+    StayingEntry,
+    /// Entries of the inbox go when they are read.
+    HastyEntries,
 }
 
 /// What the store does to a batch.

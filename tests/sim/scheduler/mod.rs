@@ -10,9 +10,11 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 use ganger::core::{Core, Event, Now, Peer};
 use ganger::message::Role;
-use ganger::protocol::Codec;
-use ganger::record::Batch;
+use ganger::protocol::{Codec, read_entry};
+use ganger::record::{Batch, Taken};
 use ganger::server::engine::{Engine, Turn};
+use ganger::store::Store;
+use ganger::store::inbox::{Bite, Found};
 
 use crate::auditor::{Auditor, difference, require};
 use crate::happening::Happening;
@@ -31,6 +33,8 @@ pub(crate) struct Scheduler {
     serial: u32,
     inbox: VecDeque<Event>,
     flight: Option<Flight>,
+    /// Entries of the inbox are in a turn that the store has not answered.
+    has_entries: bool,
     turns: u64,
     started_us: u64,
     /// What the monotonic clock showed at the start.
@@ -89,6 +93,7 @@ impl Scheduler {
             serial: 1,
             inbox: VecDeque::new(),
             flight: None,
+            has_entries: false,
             turns: 0,
             started_us: net.now_us,
             origin_us: now.mono_us,
@@ -162,6 +167,7 @@ impl Scheduler {
             self.engine.core().check();
             most -= 1;
         }
+        self.take_entries(net, audit, disk);
         if self.is_due(now) && net.mutant != Some(Mutant::DeafToTime) {
             audit.due(net.wall_ms());
             self.engine.apply(now, Event::Due);
@@ -171,6 +177,43 @@ impl Scheduler {
         self.engine.core().check();
         self.engine.core().check_idle();
         self.next_turn(net, audit, disk)
+    }
+
+    /// Takes a bite of the inbox, if none is under way and there is room.
+    fn take_entries(&mut self, net: &mut Net, audit: &mut Auditor, disk: &mut Disk) {
+        if self.has_entries || self.stop != Stop::No || disk.inbox.waiting.is_empty() {
+            return;
+        }
+        if !self.engine.core().has_room() {
+            return net.mark("entries of the inbox wait");
+        }
+        let payload_max = net.plan.settings.payload_max;
+        let bite = Bite { entries: net.dice.index(8) + 1, bytes: 1 << 20, entry_max: u64::MAX };
+        let found = disk.entries(bite).expect("this store has no errors to tell");
+        let read = found.into_iter().map(|found| match found {
+            Found::Whole(entry) => read_entry(entry, payload_max),
+            Found::TooLarge { .. } => unreachable!("none is"),
+        });
+        let event = Event::Entries(read.collect());
+        audit.applying(net, &event);
+        let now = self.now(net);
+        self.engine.apply(now, event);
+        self.engine.core().check();
+        self.has_entries = self.engine.takes_entries();
+    }
+
+    /// A turn is durable: its entries are gone, and there may be more.
+    fn end_bite(&mut self, net: &mut Net, turn: &Turn) {
+        for taken in &turn.batch().inbox.taken {
+            net.mark(match taken {
+                Taken::Accepted { .. } => "an entry of the inbox is a task",
+                _ => "an entry of the inbox is refused",
+            });
+        }
+        if !turn.batch().inbox.taken.is_empty() {
+            self.has_entries = false;
+            self.wake(net, 1);
+        }
     }
 
     fn is_due(&self, now: Now) -> bool {
@@ -200,6 +243,7 @@ impl Scheduler {
             audit.handed(turn.batch());
             if early {
                 turn.commit(disk).expect("this store has no errors to tell");
+                self.end_bite(net, &turn);
             } else {
                 audit.acknowledged();
             }
@@ -302,6 +346,7 @@ impl Scheduler {
             flight.turn.commit(&mut after).expect("this store has no errors to tell");
             late = Some(after);
         }
+        self.end_bite(net, &flight.turn);
         let fate = self.deliver(net, audit, flight.turn);
         if let Some(after) = late {
             if net.dice.per_mille(50) {

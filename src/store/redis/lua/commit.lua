@@ -8,7 +8,14 @@
 --      8      last identifier issued     9 length of the lease in ms
 --      10     events, or empty
 --      11..   the type that each of KEYS 3.. must have, in their order
---      then   steps: command, place in KEYS, number of arguments, arguments
+--             ('any': what is done to it looks for itself)
+--      then   steps: command, place in KEYS, number of arguments, arguments; beside Redis's own
+--             commands
+--        TAKE entry ...                      removes these entries of a list, oldest (rightmost) first
+--        CUT limit place most bytes line     removes the oldest entry if it is longer than the limit,
+--                                            and tells the list in that place what it was
+--        TELL most ms value ...              pushes to a list of at most so many, which lives at least
+--                                            so long (0: for ever); does nothing to a key that is no list
 -- Every reply begins with a word, the nonce and the seq of the request, then:
 --      DONE                   all is written
 --      ALREADY                this very batch was written before
@@ -19,6 +26,34 @@
 --      TYPE key found wanted  a key has a wrong type
 -- Only DONE has written anything: what can fail is asked first.
 local fence, nonce, seq = KEYS[1], ARGV[2], ARGV[4]
+
+local function is_list(key) return redis.call('TYPE', key).ok == 'list' end
+
+local function tell(key, most, ms, ...)
+  if not is_list(key) and redis.call('EXISTS', key) == 1 then return end
+  redis.call('LPUSH', key, ...)
+  redis.call('LTRIM', key, 0, most - 1)
+  if ms ~= '0' and redis.call('PTTL', key) < tonumber(ms) then redis.call('PEXPIRE', key, ms) end
+end
+
+-- Nearly always they are the right end. If they are not, each is searched for from there, and one
+-- that somebody else removed is gone.
+local function take(key, from, to)
+  if not is_list(key) then return end
+  local last, same = redis.call('LRANGE', key, from - to - 1, -1), 0
+  while from + same <= to and last[#last - same] == ARGV[from + same] do same = same + 1 end
+  if same > 0 then redis.call('LTRIM', key, 0, -1 - same) end
+  for at = from + same, to do redis.call('LREM', key, -1, ARGV[at]) end
+end
+
+local function cut(key, limit, place, most, bytes, line)
+  if not is_list(key) then return end
+  local entry = redis.call('LINDEX', key, -1)
+  if #entry <= tonumber(limit) then return end
+  redis.call('LTRIM', key, 0, -2)
+  tell(KEYS[tonumber(place)], most, '0', line .. string.sub(entry, 1, tonumber(bytes)))
+end
+
 local kind = redis.call('TYPE', fence).ok
 if kind == 'none' then return {'GONE', nonce, seq} end
 if kind ~= 'hash' then return {'TYPE', nonce, seq, fence, kind, 'hash'} end
@@ -33,15 +68,24 @@ if row[4] ~= ARGV[5] or row[5] ~= ARGV[7] then
 end
 for at = 3, #KEYS do
   local found, wanted = redis.call('TYPE', KEYS[at]).ok, ARGV[8 + at]
-  if found ~= 'none' and found ~= wanted then
+  if found ~= 'none' and found ~= wanted and wanted ~= 'any' then
     return {'TYPE', nonce, seq, KEYS[at], found, wanted}
   end
 end
 local at = 9 + #KEYS
 while at <= #ARGV do
-  local count = tonumber(ARGV[at + 2])
-  redis.call(ARGV[at], KEYS[tonumber(ARGV[at + 1])], unpack(ARGV, at + 3, at + 2 + count))
-  at = at + 3 + count
+  local command, key = ARGV[at], KEYS[tonumber(ARGV[at + 1])]
+  local from, to = at + 3, at + 2 + tonumber(ARGV[at + 2])
+  if command == 'TAKE' then
+    take(key, from, to)
+  elseif command == 'CUT' then
+    cut(key, unpack(ARGV, from, to))
+  elseif command == 'TELL' then
+    tell(key, unpack(ARGV, from, to))
+  else
+    redis.call(command, key, unpack(ARGV, from, to))
+  end
+  at = to + 1
 end
 local now = redis.call('TIME')
 local deadline = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[9]

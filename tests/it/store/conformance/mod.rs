@@ -3,6 +3,7 @@
 //! [`exercise`] is given a way to make stores. It asks for an empty one per case, opened with
 //! [`RESULT_CAP`], and opens that again and again: after an orderly close and after none.
 
+use ganger::store::inbox::Bite;
 use ganger::store::{Status, Store};
 use ganger::task::TaskId;
 use proptest::collection::vec;
@@ -71,6 +72,7 @@ const CASES: &[(&str, Case)] = &[
     ("the last identifier outlives its task", last),
     ("a batch twice is a batch once", twice),
     ("an empty batch changes nothing", empty_batch),
+    ("an inbox that nobody wrote to is empty", empty_inbox),
     ("payloads are bytes: empty, binary, 1 MiB", payloads),
     ("names are bytes: unicode, long", names),
     ("ten thousand tasks, ascending", many),
@@ -306,9 +308,11 @@ fn lines(fresh: &mut Fresh<'_>) {
 fn line_kinds(fresh: &mut Fresh<'_>) {
     let mut pair = Pair::new(fresh);
     let all = Turn::at(START_MS).hold("a", "1=1").queue("a", "2=2").worker("a", "host=h");
-    pair.commit(all.stats("a", "4=4").cron("a", "5=5"));
+    pair.commit(all.stats("a", "4=4").cron("a", "5=5").run("a", "6=6"));
     pair.reopen();
     pair.commit(Turn::at(START_MS).unhold("a").worker_gone("a", "h"));
+    pair.reopen();
+    pair.commit(Turn::at(START_MS).run_gone("a").cron_gone("a").run("b 1", "timeout key=%20"));
     pair.reopen();
 }
 
@@ -381,6 +385,15 @@ fn twice(fresh: &mut Fresh<'_>) {
         pair.abandon();
         pair.compare_results(START_MS);
     }
+}
+
+fn empty_inbox(fresh: &mut Fresh<'_>) {
+    let mut pair = Pair::new(fresh);
+    let bite = Bite { entries: 10, bytes: 1000, entry_max: 1000 };
+    assert_eq!(pair.store.entries(bite).unwrap(), []);
+    pair.commit(Turn::at(START_MS).submit(id(1), submit_frame(b"")));
+    assert_eq!(pair.store.entries(bite).unwrap(), []);
+    pair.reopen();
 }
 
 fn empty_batch(fresh: &mut Fresh<'_>) {
