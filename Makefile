@@ -4,7 +4,7 @@ CARGO ?= cargo
 SEEDS ?= 0..20000
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run-example test lint doc fuzz seeds kills bench redis-server
+.PHONY: help run-example test lint doc fuzz seeds kills stalls bench redis-server
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ seeds: ## Runs the fault simulator over SEEDS (from..to).
 
 kills: redis-server ## Kills the scheduler three times under 100,000 tasks, on the embedded store and on Redis.
 	$(CARGO) test --release --test it recovery -- --ignored --nocapture
+
+stalls: ## Measures how long anybody waits while queries, changes of policies and many joins are dealt with.
+	$(CARGO) test --release --lib stalls -- --ignored --nocapture --test-threads 1
 
 bench: ## Measures throughput, latency and memory on every store.
 	$(CARGO) build --release

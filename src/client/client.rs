@@ -197,13 +197,32 @@ impl Client {
         self.list(&Request::Tasks(TaskFilter { limit, ..filter.clone() })).await
     }
 
-    /// Counts, durations and costs, as JSON.
+    /// Counts, durations and costs, as JSON: all pages of them, each as of when it was asked for.
     ///
     /// # Errors
     ///
     /// As every call.
     pub async fn stats(&self) -> Result<Value, Error> {
-        self.list(&Request::Stats).await
+        let mut stats = self.stats_from(0).await?;
+        while let Some(cursor) = stats.get("next").and_then(Value::as_u64) {
+            let mut page = self.stats_from(cursor).await?;
+            for section in ["kinds", "workers", "pairs"] {
+                let rows = page.get_mut(section).and_then(Value::as_array_mut).map(std::mem::take);
+                let all = stats.get_mut(section).and_then(Value::as_array_mut);
+                if let (Some(all), Some(rows)) = (all, rows) {
+                    all.extend(rows);
+                }
+            }
+            if let Some(next) = stats.get_mut("next") {
+                *next = page.get("next").cloned().unwrap_or_default();
+            }
+        }
+        Ok(stats)
+    }
+
+    async fn stats_from(&self, cursor: u64) -> Result<Value, Error> {
+        let limit = u32::try_from(PAGE_MAX).unwrap_or(u32::MAX);
+        self.list(&Request::Stats { cursor, limit }).await
     }
 
     /// A queue's policies and counts, as JSON.

@@ -19,7 +19,7 @@ const IMPROBABLE: f64 = -13.815_510_557_964_274;
 const PAUSE_US: (u64, u64) = (1_000_000, 60_000_000);
 
 /// How often runs of a kind end well and how often not; the latest thousand or two count.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub(super) struct Odds {
     succeeded: f64,
     failed: f64,

@@ -2,6 +2,8 @@
 //! everything.
 
 mod constraints;
+mod members;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +37,8 @@ impl Core {
         self.check_turns();
         self.check_after();
         self.check_timers();
+        self.check_names();
+        self.check_members();
     }
 
     /// Checks that no worker is free that could be given a waiting task, and that waiting tasks have
@@ -47,6 +51,7 @@ impl Core {
         if !self.is_settled() {
             return;
         }
+        self.check_memberships();
         self.check_suspects();
         self.check_saved();
         self.check_apart();

@@ -1,9 +1,8 @@
 //! What clients and operators ask about single tasks and queues.
 
-use std::collections::VecDeque;
-
 use crate::core::event::Peer;
 use crate::core::inbox::keep_ms;
+use crate::core::spill::Spill;
 use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::{Ask, Core, Effects};
@@ -261,7 +260,7 @@ impl Core {
             let its = self.queues.class_mut(class);
             its.keyed = policy.route.is_keyed();
             if !its.keyed {
-                its.spill = VecDeque::new();
+                its.spill = Spill::default();
             }
             for pool in self.queues.class(class).pools.clone() {
                 self.workers.pools.at_mut(pool).keyed.remove(&class);

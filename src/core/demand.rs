@@ -22,13 +22,15 @@ pub(super) struct Demand {
     pub(super) amounts: Vec<(u32, u64)>,
 }
 
-/// Demands by number, and the names that they and workers use, which are never given up.
+/// Demands by number, and the names that they and workers use. A demand stays as long as classes
+/// have it.
 #[derive(Debug)]
 pub(super) struct Demands {
     pub(super) tags: Names,
     pub(super) resources: Names,
     by_content: BTreeMap<Demand, u32>,
-    demands: Slots<Demand>,
+    /// With the number of classes that have it.
+    demands: Slots<(Demand, u32)>,
     /// Those with amounts.
     with_amounts: usize,
 }
@@ -36,7 +38,7 @@ pub(super) struct Demands {
 impl Default for Demands {
     fn default() -> Self {
         let mut demands = Slots::default();
-        let nothing = demands.insert(Demand::default());
+        let nothing = demands.insert((Demand::default(), 1));
         let by_content = BTreeMap::from([(Demand::default(), nothing)]);
         let (tags, resources) = (Names::default(), Names::default());
         Self { tags, resources, by_content, demands, with_amounts: 0 }
@@ -45,7 +47,12 @@ impl Default for Demands {
 
 impl Demands {
     pub(super) fn at(&self, number: u32) -> &Demand {
-        self.demands.at(number)
+        &self.demands.at(number).0
+    }
+
+    /// The demands with their numbers and how many classes have them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Demand, u32)> {
+        self.demands.iter().map(|(number, (demand, classes))| (number, demand, *classes))
     }
 
     /// The amounts of a demand, if it has any.
@@ -62,19 +69,40 @@ impl Demands {
     }
 
     fn insert(&mut self, submit: &Submit) -> u32 {
-        let tags = submit.needs().map(|tag| self.tags.number(tag)).collect();
-        let amount = |(name, amount)| (self.resources.number(name), amount);
+        let tags: Vec<String> = submit.needs().map(str::to_owned).collect();
+        let tags = self.tags.take_all(&tags);
+        let amount = |(name, amount)| (self.resources.take(name), amount);
         let demand = Demand::new(tags, submit.amounts().into_iter().map(amount).collect());
         self.with_amounts += usize::from(!demand.amounts.is_empty());
-        let number = self.demands.insert(demand.clone());
+        let number = self.demands.insert((demand.clone(), 0));
         self.by_content.insert(demand, number);
         number
     }
 
-    fn remove(&mut self, number: u32) {
-        if let Some(demand) = self.demands.remove(number) {
-            self.with_amounts -= usize::from(!demand.amounts.is_empty());
-            self.by_content.remove(&demand);
+    /// A class more has a demand.
+    pub(super) fn keep(&mut self, number: u32) {
+        self.demands.at_mut(number).1 += 1;
+    }
+
+    /// A class less has it.
+    pub(super) fn give_up(&mut self, number: u32) {
+        self.demands.at_mut(number).1 -= 1;
+        self.drop_unused(number);
+    }
+
+    /// Drops a demand that no class has.
+    pub(super) fn drop_unused(&mut self, number: u32) {
+        if self.demands.at(number).1 > 0 {
+            return;
+        }
+        let Some((demand, _)) = self.demands.remove(number) else { return };
+        self.with_amounts -= usize::from(!demand.amounts.is_empty());
+        self.by_content.remove(&demand);
+        for tag in demand.tags {
+            self.tags.give_up(tag);
+        }
+        for (name, _) in demand.amounts {
+            self.resources.give_up(name);
         }
     }
 }
@@ -100,24 +128,15 @@ impl Core {
         if submit.res.is_some() && self.demands.with_amounts >= AMOUNTS_MAX {
             self.forget_amounts();
         }
-        let room = self.demands.demands.len() <= self.settings.classes_max
-            && self.demands.resources.len() <= self.settings.classes_max
-            && (submit.res.is_none() || self.demands.with_amounts < AMOUNTS_MAX);
+        let room = submit.res.is_none() || self.demands.with_amounts < AMOUNTS_MAX;
         room.then(|| self.demands.insert(submit))
     }
 
-    /// Forgets classes with amounts that have no tasks, and demands with amounts that no class has.
+    /// Forgets classes with amounts that have no tasks, and with them the demands of no other class.
     fn forget_amounts(&mut self) {
         let classes = self.queues.classes();
         let idle = classes.filter(|(_, class)| class.amounts.is_some() && class.tasks == 0);
         let idle: Vec<u32> = idle.map(|(number, _)| number).collect();
         idle.into_iter().for_each(|class| self.forget_class(class));
-        let used: Vec<u32> = self.queues.classes().map(|(_, class)| class.parts.demand).collect();
-        let known = self.demands.demands.iter().filter(|(_, demand)| !demand.amounts.is_empty());
-        let gone: Vec<u32> =
-            known.map(|(number, _)| number).filter(|number| !used.contains(number)).collect();
-        for number in gone {
-            self.demands.remove(number);
-        }
     }
 }

@@ -128,7 +128,11 @@ impl Core {
             let line = class.owners.entry(owner).or_default();
             line.push(place);
             line.shrink(waiting, |place| holds(&self.tasks, place, owner));
-            self.owned.entry(owner).or_default().insert(number);
+            let owned = self.owned.entry(owner).or_insert_with(|| {
+                self.worker_names.keep(owner);
+                BTreeSet::new()
+            });
+            owned.insert(number);
         }
         if self.queues.class(number).keyed {
             for pool in &self.queues.class(number).pools {
@@ -354,6 +358,7 @@ impl Core {
             classes.remove(&class);
             if classes.is_empty() {
                 self.owned.remove(&owner);
+                self.give_up_worker_name(owner);
             }
         }
     }

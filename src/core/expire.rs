@@ -225,7 +225,9 @@ impl Core {
         for class in self.queues.queue(number).classes.clone() {
             self.forget_class(class);
         }
-        self.queues.remove(number);
+        if let Some(gone) = self.queues.remove(number) {
+            self.queue_names.give_up(gone.name);
+        }
     }
 
     /// Forgets a class without tasks.
@@ -238,7 +240,7 @@ impl Core {
         if let Some(at_us) = class.spill_timer {
             self.timers.off_mono(at_us, Reason::Spill(number));
         }
-        let (demand, members) = (class.parts.demand, class.members);
+        let (kind, demand, members) = (class.kind, class.parts.demand, class.members);
         for owner in class.owners.keys().copied().collect::<Vec<_>>() {
             self.disown(owner, number);
         }
@@ -247,18 +249,20 @@ impl Core {
             pool.classes.retain(|its| *its != number);
             pool.keyed.remove(&number);
             pool.bulky.remove(&number);
+            pool.forget_pace(kind);
             let mut classes = pool.classes.iter().map(|class| self.queues.class(*class));
             if classes.all(|class| class.parts.demand != demand) {
                 pool.rooms.remove(&demand);
             }
         }
-        self.unsorted.remove(&number);
+        self.end_sorting(number);
         self.repooled.remove(&number);
+        self.displaced.remove(&number);
         self.queues.remove_class(number);
-        if let Some(members) = members
-            && self.queues.classes().all(|(_, class)| class.members != Some(members))
-        {
-            self.members.remove(members);
+        self.give_up_kind(kind);
+        self.demands.give_up(demand);
+        if let Some(members) = members {
+            self.leave_members(members, number);
         }
     }
 

@@ -45,7 +45,7 @@ impl Core {
             }
             Phase::Dead { .. } | Phase::Cancelled { .. } => self.why_ended(slot, task),
         };
-        let mut value = self.task_value(task);
+        let mut value = serde_json::to_value(self.task_row(task)).unwrap_or_default();
         if let Some(at_ms) = task.expires_at_ms() {
             set(&mut value, "expires_ms", json!(at_ms));
         }

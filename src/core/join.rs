@@ -47,16 +47,16 @@ impl Core {
             self.workers.connect(peer, None);
             return fx.send(peer, Reply::Welcome { session: fresh, resumed: false });
         }
-        let name = self.worker_names.number(&hello.name);
+        let name = self.worker_names.find(&hello.name);
         let known = hello.session.and_then(|session| self.workers.by_session(session));
         let known = known.filter(|&worker| {
             let worker = self.workers.sessions.at(worker);
-            worker.credential == credential && worker.name == name
+            worker.credential == credential && Some(worker.name) == name
         });
         if let Some(worker) = known {
             return self.resume(worker, peer, hello, fx);
         }
-        if let Some(older) = self.workers.by_name(name) {
+        if let Some(older) = name.and_then(|name| self.workers.by_name(name)) {
             if self.workers.sessions.at(older).credential != credential {
                 let text = "the name is in use by a session with another token";
                 fx.refuse(peer, Code::Denied, text);
@@ -64,7 +64,7 @@ impl Core {
             }
             self.supersede(older, fx);
         }
-        let worker = self.new_session(peer, name, hello, fresh, credential);
+        let worker = self.new_session(peer, hello, fresh, credential);
         self.workers.connect(peer, Some(worker));
         fx.send(peer, Reply::Welcome { session: fresh, resumed: false });
         self.place(worker);
@@ -77,13 +77,13 @@ impl Core {
     fn new_session(
         &mut self,
         peer: Peer,
-        name: u32,
         hello: Hello,
         session: SessionId,
         credential: u32,
     ) -> u32 {
+        let name = self.worker_names.take(&hello.name);
         let entry = Entry::of(hello, self.now.wall_ms);
-        self.costs.set_price(&self.worker_names.name(name), entry.price);
+        self.costs.set_price(self.worker_names.text(name), entry.price);
         let mut worker = Worker::new(session, name, self.worker_names.name(name), entry);
         worker.credential = credential;
         worker.peer = Some(peer);
@@ -163,7 +163,10 @@ impl Core {
     pub(super) fn place(&mut self, worker: u32) {
         let ability = self.ability(&self.workers.sessions.at(worker).entry.clone());
         self.workers.sessions.at_mut(worker).stock.capacities.clone_from(&ability.capacities);
-        let (pool, new) = self.workers.pool_of(ability);
+        let (pool, new) = self.workers.pool_of(&ability);
+        if !new {
+            self.give_up_ability(&ability);
+        }
         let before = self.workers.sessions.at(worker).pool;
         if before.is_none_or(|(before, _)| before != pool) {
             let place = self.workers.pools.at_mut(pool).members.insert(worker);
@@ -178,25 +181,14 @@ impl Core {
         self.member_changed(name);
     }
 
+    /// What a worker is able to do by its entry; the names in it have a user more.
     fn ability(&mut self, entry: &Entry) -> Ability {
-        let mut numbers = |names: &Option<Vec<String>>, queue: bool| {
-            names.as_ref().map(|names| {
-                let table = if queue { &mut self.queue_names } else { &mut self.kinds };
-                let mut numbers: Vec<u32> = names.iter().map(|name| table.number(name)).collect();
-                numbers.sort_unstable();
-                numbers.dedup();
-                numbers
-            })
-        };
-        let (kinds, queues) = (numbers(&entry.kinds, false), numbers(&entry.queues, true));
-        let mut tags: Vec<u32> =
-            entry.tags.iter().map(|tag| self.demands.tags.number(tag)).collect();
-        tags.sort_unstable();
-        tags.dedup();
+        let kinds = entry.kinds.as_ref().map(|kinds| self.kinds.take_all(kinds));
+        let queues = entry.queues.as_ref().map(|queues| self.queue_names.take_all(queues));
+        let tags = self.demands.tags.take_all(&entry.tags);
         let limit =
             entry.payload_max.unwrap_or(u64::MAX).min(self.settings.payload_max.max(1 << 26));
-        let amount =
-            |(name, amount): &(String, u64)| (self.demands.resources.number(name), *amount);
+        let amount = |(name, amount): &(String, u64)| (self.demands.resources.take(name), *amount);
         let mut capacities: Vec<(u32, u64)> = entry.res.iter().map(amount).collect();
         capacities.sort_unstable();
         Ability { kinds, queues, tags, capacities, size: size_of_limit(limit) }
@@ -251,6 +243,7 @@ impl Core {
             return;
         }
         let Some(gone) = self.workers.remove_pool(number) else { return };
+        self.give_up_ability(&gone.ability);
         for class in gone.classes {
             let its = self.queues.class_mut(class);
             its.pools.retain(|pool| *pool != number);
@@ -325,10 +318,11 @@ impl Core {
         self.leave_pool(worker);
         let Some(gone) = self.workers.remove(worker) else { return };
         if !gone.superseded {
-            let (name, host) = (self.worker_names.name(gone.name), gone.entry.host);
-            let (name, host) = (fx.text(name.as_bytes()), fx.batch.put(|out| put_host(out, &host)));
+            let name = fx.text(gone.title.as_bytes());
+            let host = fx.batch.put(|out| put_host(out, &gone.entry.host));
             fx.write(Write::WorkerGone { name, host });
         }
+        self.give_up_worker_name(gone.name);
         self.isolate_next(fx);
     }
 
@@ -407,7 +401,7 @@ impl Core {
         if session.superseded {
             return;
         }
-        let name = fx.text(self.worker_names.name(session.name).as_bytes());
+        let name = fx.text(session.title.as_bytes());
         let seen_ms = self.now.wall_ms;
         let line = fx.batch.put(|out| session.put_entry(out, seen_ms));
         fx.write(Write::Worker { name, line });

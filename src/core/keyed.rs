@@ -2,20 +2,32 @@
 
 use crate::core::dispatch::{APART, NOBODY};
 use crate::core::limits::ASIDE;
-use crate::core::line::Place;
+use crate::core::line::{Line, Place};
 use crate::core::queues::Class;
+use crate::core::spill::Lined;
 use crate::core::tasks::{How, Phase};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Route;
 
-/// How many places are sorted anew in one turn: about a millisecond.
-const SLICE: usize = 4096;
+/// How many places are sorted anew in one turn: one to three milliseconds, by the order.
+const SLICE: usize = 1024;
+
+/// How many entries of those who wait for their owners no longer are dropped in one turn: about a
+/// millisecond.
+const DROPS: usize = 1 << 15;
+
+/// How many points along the ring a free worker is looked for. Where there are so many and nobody is
+/// met, hardly anybody is free, and it matters little who of them.
+const WALK: usize = 4096;
 
 impl Core {
     /// Lets a ready task of a keyed class go to its owner, or wait for it.
     pub(super) fn wait_for_owner(&mut self, slot: u32, fx: &mut Effects) {
         let number = self.tasks.at(slot).class;
+        if !self.is_ready(number) {
+            return self.postpone(slot);
+        }
         let owner = self.owner_of(slot);
         let open = self.is_open(self.queues.class(number).queue);
         let free = self.free_owner(number, owner).filter(|_| open);
@@ -29,6 +41,24 @@ impl Core {
             Some(worker) => self.feed(worker, fx),
             None => self.serve_spilled(number, fx),
         }
+    }
+
+    /// Has a ready task wait until it is known who owns it.
+    fn postpone(&mut self, slot: u32) {
+        let key = self.order_key(slot);
+        let task = self.tasks.at(slot);
+        let place = Place { key, id: task.id, slot };
+        if let Phase::Ready { owner, .. } = &mut task.phase {
+            *owner = NOBODY;
+        }
+        let number = task.class;
+        let mut line = Line::default();
+        line.push(place);
+        let class = self.queues.class_mut(number);
+        class.waiting += 1;
+        class.put_unsorted(line);
+        self.unsorted.insert(number);
+        self.watch_for_starving(number);
     }
 
     pub(super) fn free_owner(&self, class: u32, owner: u32) -> Option<u32> {
@@ -78,11 +108,9 @@ impl Core {
         let class = self.queues.class_mut(number);
         if owner != NOBODY {
             // Also where nothing spills: that may change while the task waits.
-            class.spill.push_back((now_us, place));
-            if class.spill.len() > 2 * class.waiting + 64 {
-                let tasks = &self.tasks;
-                class.spill.retain(|(since, place)| waits_since(tasks, place, *since));
-            }
+            let tasks = &self.tasks;
+            let waits = |(since, place): &Lined| waits_since(tasks, place, *since);
+            class.spill.push((now_us, place), class.waiting, waits);
         }
         self.arm_spill(number);
     }
@@ -125,10 +153,18 @@ impl Core {
     }
 
     /// The first task that came into its owner's line and waits there still, and since when.
+    ///
+    /// It drops no more entries of others in one turn than can be done at once; what is left goes on
+    /// in the next.
     pub(super) fn first_lined(&mut self, number: u32) -> Option<(u64, Place)> {
-        while let Some((since_us, place)) = self.queues.class(number).spill.front().copied() {
+        while let Some((since_us, place)) = self.queues.class(number).spill.first() {
             if !waits_since(&self.tasks, &place, since_us) {
-                self.queues.class_mut(number).spill.pop_front();
+                if self.dropped >= DROPS {
+                    self.half_looked.insert(number);
+                    return None;
+                }
+                self.dropped += 1;
+                self.queues.class_mut(number).spill.pop();
             } else if self.is_key_full(place.slot) {
                 self.queues.class_mut(number).waiting -= 1;
                 self.set_aside(place.slot);
@@ -150,22 +186,27 @@ impl Core {
             self.take_out(place.slot);
             return Some(place.slot);
         }
-        let (_, place) = class.spill.pop_front()?;
+        let (_, place) = class.spill.pop()?;
         self.take_out(place.slot);
         Some(place.slot)
     }
 
     /// Gives tasks whose owners had their time to the next free worker along the ring.
     pub(super) fn serve_spilled(&mut self, number: u32, fx: &mut Effects) {
+        // Whom one task did not meet along the ring the next does not meet either.
+        let mut is_met = true;
         while self.first_spilled(number).is_some() && self.pick_exists(number) {
             let Some(slot) = self.take_spilled(number) else { return };
-            let Some(worker) = self.next_along_ring(slot) else {
+            let along = if is_met { self.next_along_ring(slot) } else { None };
+            is_met &= along.is_some() || !self.tasks.at(slot).barred().is_empty();
+            let Some(worker) = along.or_else(|| self.pick(number)) else {
                 unreachable!("somebody able is free")
             };
             self.lease_as(slot, worker, How::Spilled, fx);
         }
     }
 
+    /// The next worker along the ring that could have a task, as far as it is looked for.
     pub(super) fn next_along_ring(&mut self, slot: u32) -> Option<u32> {
         let task = self.tasks.get(slot)?;
         let class = task.class;
@@ -173,10 +214,10 @@ impl Core {
         let key = task.route_key();
         let names = members.into_iter().flat_map(|members| members.walk(&key));
         let barred = task.barred();
-        let free = names
+        names
+            .take(WALK)
             .filter_map(|name| self.free_owner(class, name))
-            .find(|free| !barred.contains(&self.workers.sessions.at(*free).session));
-        free.or_else(|| self.pick(class))
+            .find(|free| !barred.contains(&self.workers.sessions.at(*free).session))
     }
 
     /// Sets the timer for the first task, if its time is yet to come. While it is over, every worker
@@ -204,27 +245,46 @@ impl Core {
     pub(super) fn unsort(&mut self, number: u32) {
         self.line_up_apart(number);
         let class = self.queues.class_mut(number);
-        if class.waiting == 0 && class.unsorted.is_empty() {
-            return;
-        }
         let (common, owners) = (std::mem::take(&mut class.line), std::mem::take(&mut class.owners));
-        class.put_unsorted(common);
+        let waits = class.waiting > 0;
+        if waits {
+            class.put_unsorted(common);
+        }
         for (owner, line) in owners {
-            self.queues.class_mut(number).put_unsorted(line);
+            let class = self.queues.class_mut(number);
+            if waits && class.former.insert(owner) {
+                self.worker_names.keep(owner);
+            }
+            if waits {
+                class.put_unsorted(line);
+            }
             self.disown(owner, number);
         }
         self.list_head(number);
-        self.unsorted.insert(number);
+        if waits {
+            self.unsorted.insert(number);
+        }
+    }
+
+    /// Nothing of a class is to be sorted anew any more.
+    pub(super) fn end_sorting(&mut self, number: u32) {
+        self.unsorted.remove(&number);
+        let class = self.queues.find_class_mut(number);
+        let former = class.map(|class| std::mem::take(&mut class.former));
+        for owner in former.into_iter().flatten() {
+            self.give_up_worker_name(owner);
+        }
     }
 
     /// Sorts some places anew; nobody else waits longer than that takes.
     pub(super) fn sort_slice(&mut self, fx: &mut Effects) {
         let mut budget = SLICE;
         while budget > 0 {
-            let Some(&number) = self.unsorted.first() else { break };
+            let next = self.unsorted.iter().find(|number| self.is_ready(**number));
+            let Some(&number) = next else { break };
             let class = self.queues.find_class_mut(number);
             let Some(place) = class.and_then(Class::take_unsorted) else {
-                self.unsorted.remove(&number);
+                self.end_sorting(number);
                 continue;
             };
             budget -= 1;

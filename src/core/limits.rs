@@ -285,7 +285,7 @@ impl Core {
     /// Serves the queues that may have opened in this turn.
     pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
         self.bring_back(fx);
-        self.put_aside = 0;
+        (self.put_aside, self.dropped) = (0, 0);
         for class in std::mem::take(&mut self.half_looked) {
             if let Some(queue) = self.queues.find_class_mut(class).map(|class| class.queue) {
                 self.list_head(class);

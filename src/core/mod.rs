@@ -4,9 +4,9 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`], [`rate`] and [`demand`],
+//! Nouns own state: [`names`], [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`], [`rate`] and [`demand`],
 //! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
-//! [`members`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
+//! [`members`], [`spill`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
 //! [`inbox`], [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
 //! [`join`], [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`]
 //! draws pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
@@ -23,6 +23,7 @@
 //! 6. Of the serial tasks of a key in a queue at most one is ready or leased; no other waits for its
 //!    turn while none has it.
 //! 7. A task that comes after others waits for exactly those of them that are not done.
+//! 8. A name has exactly the users that it counts, and goes with the last of them.
 
 mod after;
 mod breaker;
@@ -56,6 +57,7 @@ mod release;
 mod restore;
 mod shares;
 mod slots;
+mod spill;
 mod standing;
 mod stock;
 mod submit;
@@ -173,16 +175,26 @@ pub struct Core {
     worker_names: Names,
     demands: Demands,
     members: Slots<Members>,
-    /// Names whose membership may have changed, to be looked at together at the end of the turn.
+    /// Names whose membership may have changed, to be looked at at the end of the turn.
     changed_members: BTreeSet<u32>,
     /// Monotonic microseconds before which changes of members are gathered.
     members_at_us: u64,
+    /// Members that are not complete yet.
+    unready: BTreeSet<u32>,
+    /// Members that have changed, whose classes have yet to be sorted anew, and when that is done at
+    /// the latest, in monotonic microseconds.
+    moved: BTreeSet<u32>,
+    round_us: u64,
+    /// Classes whose lines are to be sorted anew.
+    displaced: BTreeSet<u32>,
     /// Keyed classes whose pools have changed; their members are chosen then.
     repooled: BTreeSet<u32>,
     /// Queues that may have opened in this turn.
     opened: BTreeSet<u32>,
     /// How many tasks were set aside in this turn.
     put_aside: usize,
+    /// How many entries of those who no longer wait for their owners were dropped in this turn.
+    dropped: usize,
     /// Classes at whose line the look for a task whose key has room was broken off.
     half_looked: BTreeSet<u32>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
@@ -235,9 +247,14 @@ impl Core {
             members: Slots::default(),
             changed_members: BTreeSet::new(),
             members_at_us: 0,
+            unready: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            round_us: 0,
+            displaced: BTreeSet::new(),
             repooled: BTreeSet::new(),
             opened: BTreeSet::new(),
             put_aside: 0,
+            dropped: 0,
             half_looked: BTreeSet::new(),
             returning: Vec::new(),
             released: BTreeSet::new(),
@@ -323,7 +340,9 @@ impl Core {
             && self.released.is_empty()
             && self.unsorted.is_empty()
             && self.after.ended.is_empty()
-            && self.repooled.is_empty();
+            && self.repooled.is_empty()
+            && self.displaced.is_empty()
+            && (self.unready.is_empty() || self.changed_members.is_empty());
         !over
     }
 
@@ -359,7 +378,9 @@ impl Core {
             Request::Queues => fx.send(peer, Reply::Json(self.view_queues())),
             Request::Workers => fx.send(peer, Reply::Json(self.view_workers())),
             Request::Tasks(filter) => fx.send(peer, Reply::Json(self.view_tasks(&filter))),
-            Request::Stats => fx.send(peer, Reply::Json(self.view_stats())),
+            Request::Stats { cursor, limit } => {
+                fx.send(peer, Reply::Json(self.view_stats(cursor, limit)));
+            }
             Request::Queue { name, policies } => self.on_queue(peer, &name, &policies, fx),
             Request::Pause { name, paused } => self.on_pause(peer, &name, paused, fx),
             Request::Purge(purge) => self.on_purge(peer, &purge, fx),
@@ -393,17 +414,20 @@ impl Core {
 
     /// The figures' account of a kind on a worker.
     fn pair(&mut self, worker: u32, kind: u32) -> crate::cost::Pair {
+        let serial = self.kinds.serial(kind);
         let session = self.workers.sessions.at_mut(worker);
-        if let Some(Some(pair)) = session.pairs.get(kind as usize) {
+        if let Some(Some((its, pair))) = session.pairs.get(kind as usize)
+            && *its == serial
+            && self.costs.holds(*pair)
+        {
             return *pair;
         }
-        let (kind_name, name) = (self.kinds.name(kind), self.worker_names.name(session.name));
-        let pair = self.costs.pair(&kind_name, &name);
+        let pair = self.costs.pair(self.kinds.text(kind), &session.title);
         if session.pairs.len() <= kind as usize {
             session.pairs.resize(kind as usize + 1, None);
         }
         if let Some(slot) = session.pairs.get_mut(kind as usize) {
-            *slot = Some(pair);
+            *slot = Some((serial, pair));
         }
         pair
     }

@@ -5,6 +5,7 @@
 //! kept only while somebody does, and for a minute after.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 
@@ -26,6 +27,9 @@ const LINGER_US: u64 = 60_000_000;
 /// How often the figures are published where events are, in microseconds.
 const PUBLISH_US: u64 = 10_000_000;
 
+/// Rows of figures at most in those that are told at an interval: a page of STATS.
+const SNAPSHOT: u32 = 1000;
+
 /// The most of a PROGRESS note that is told, in bytes.
 const NOTE_MAX: usize = 1024;
 
@@ -44,8 +48,8 @@ pub struct Happening {
     what: &'static str,
     at_ms: u64,
     task: Option<Subject>,
-    /// The number of a name, which is never used again.
-    worker: Option<u32>,
+    /// The name itself: what happened is told even when nobody has it any more.
+    worker: Option<Arc<str>>,
     figure: Option<(&'static str, u64)>,
     straggled: bool,
     reason: &'static str,
@@ -53,13 +57,13 @@ pub struct Happening {
 }
 
 /// The task that something happened to.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Subject {
     id: TaskId,
     attempt: Attempt,
-    /// Numbers of names, which are never used again.
-    queue: u32,
-    kind: u32,
+    /// The names themselves, as with the worker's.
+    queue: Arc<str>,
+    kind: Arc<str>,
 }
 
 /// Who observes, and the number of the last event.
@@ -125,7 +129,7 @@ impl Core {
         // One that is late by more than an interval is not made up for.
         *due_us = due_us.saturating_add(*every_us).max(self.now.mono_us);
         self.timers.at_mono(*due_us, Reason::Snapshot(peer));
-        fx.send(peer, Reply::Snapshot(self.view_stats()));
+        fx.send(peer, Reply::Snapshot(self.view_stats(0, SNAPSHOT)));
     }
 
     pub(super) fn arm_publish(&mut self) {
@@ -136,7 +140,7 @@ impl Core {
 
     /// The figures, published beside the events.
     pub(super) fn on_publish(&mut self, fx: &mut Effects) {
-        let figures = self.view_stats();
+        let figures = self.view_stats(0, SNAPSHOT);
         Writer::verb(&mut fx.batch.events, "STATS").payload(&figures);
         self.arm_publish();
     }
@@ -172,10 +176,10 @@ impl Core {
             task: Some(Subject {
                 id,
                 attempt,
-                queue: self.queues.queue(class.queue).name,
-                kind: class.kind,
+                queue: self.queue_names.name(self.queues.queue(class.queue).name),
+                kind: self.kinds.name(class.kind),
             }),
-            worker: worker.map(|worker| worker.name),
+            worker: worker.map(|worker| worker.title.clone()),
             figure: figures.first().copied(),
             straggled: figures.contains(&STRAGGLED),
             reason,
@@ -205,7 +209,7 @@ impl Core {
             what,
             at_ms: self.now.wall_ms,
             task: None,
-            worker: Some(session.name),
+            worker: Some(session.title.clone()),
             figure: (what == "worker-joined").then_some(slots),
             straggled: false,
             reason,
@@ -240,60 +244,57 @@ impl Core {
             happening.note = note.map(|note| Bytes::copy_from_slice(&note));
             if self.settings.events {
                 fx.batch.events.truncate(published);
-                self.put_event(happening, &mut fx.batch.events);
+                happening.put(&mut fx.batch.events);
             }
         }
     }
 
     fn record(&mut self, happening: Happening, fx: &mut Effects) {
         if self.settings.events {
-            self.put_event(&happening, &mut fx.batch.events);
+            happening.put(&mut fx.batch.events);
         }
         let observing = &mut self.observing;
         let lingers = observing.linger_until_us > self.now.mono_us;
         observing.live = !observing.observers.is_empty() || lingers;
         fx.happenings.push(happening);
     }
+}
 
-    /// Appends the EVENT frame of something that happened.
-    pub fn put_event(&self, happening: &Happening, out: &mut impl BufMut) {
-        let mut frame = Writer::verb(out, "EVENT").number(happening.seq).arg(happening.what);
-        if let Some(task) = happening.task {
+impl Happening {
+    /// Appends its EVENT frame.
+    pub fn put(&self, out: &mut impl BufMut) {
+        let mut frame = Writer::verb(out, "EVENT").number(self.seq).arg(self.what);
+        if let Some(task) = &self.task {
             frame = frame.id(task.id).number(task.attempt.into());
         }
-        frame = frame.option_number("at", happening.at_ms);
-        if let Some(task) = happening.task {
-            frame = frame
-                .option("queue", &self.queue_names.name(task.queue))
-                .option("kind", &self.kinds.name(task.kind));
+        frame = frame.option_number("at", self.at_ms);
+        if let Some(task) = &self.task {
+            frame = frame.option("queue", &task.queue).option("kind", &task.kind);
         }
-        if let Some(worker) = happening.worker {
-            frame = frame.option("worker", &self.worker_names.name(worker));
+        if let Some(worker) = &self.worker {
+            frame = frame.option("worker", worker);
         }
-        if !happening.reason.is_empty() {
-            frame = frame.option("reason", happening.reason);
+        if !self.reason.is_empty() {
+            frame = frame.option("reason", self.reason);
         }
-        if let Some((name, number)) = happening.figure {
+        if let Some((name, number)) = self.figure {
             frame = frame.option_number(name, number);
         }
-        if happening.straggled {
+        if self.straggled {
             frame = frame.option("straggler", "yes");
         }
-        frame.maybe_payload(happening.note.as_deref());
+        frame.maybe_payload(self.note.as_deref());
     }
 
-    /// Whether an observer wants to be told of something.
-    pub fn is_wanted(&self, happening: &Happening, filter: &EventFilter) -> bool {
-        let is = |wanted: &Option<String>, name: &dyn Fn(Subject) -> std::sync::Arc<str>| {
-            let its = |wanted: &String| happening.task.is_some_and(|its| **wanted == *name(its));
-            wanted.as_ref().is_none_or(its)
+    /// Whether an observer wants to be told of it.
+    pub fn is_wanted(&self, filter: &EventFilter) -> bool {
+        let is = |wanted: &Option<String>, name: Option<&Arc<str>>| {
+            wanted.as_ref().is_none_or(|wanted| name.is_some_and(|name| **wanted == **name))
         };
-        let worker = filter.worker.as_ref().is_none_or(|wanted| {
-            happening.worker.is_some_and(|worker| **wanted == *self.worker_names.name(worker))
-        });
-        worker
-            && (filter.what.is_empty() || filter.what.iter().any(|what| what == happening.what))
-            && is(&filter.queue, &|task| self.queue_names.name(task.queue))
-            && is(&filter.kind, &|task| self.kinds.name(task.kind))
+        let task = self.task.as_ref();
+        (filter.what.is_empty() || filter.what.iter().any(|what| what == self.what))
+            && is(&filter.worker, self.worker.as_ref())
+            && is(&filter.queue, task.map(|task| &task.queue))
+            && is(&filter.kind, task.map(|task| &task.kind))
     }
 }

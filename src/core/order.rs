@@ -63,7 +63,7 @@ impl Core {
             return ms as f64 / 1000.0;
         }
         let class = self.queues.class(class);
-        let measured = |kind: u32| self.costs.estimate(&self.kinds.name(kind));
+        let measured = |kind: u32| self.costs.estimate(self.kinds.text(kind));
         if let Some(Estimate { mean_us, cv, .. }) = measured(class.kind) {
             return mean_us / 1e6 * (1.0 + policy.alpha.value() * cv);
         }

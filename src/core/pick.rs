@@ -101,7 +101,7 @@ impl Core {
     /// Who is expected to be through first.
     fn pick_fastest(&mut self, class: u32) -> Option<u32> {
         let kind = self.queues.class(class).kind;
-        let estimate = self.costs.estimate(&self.kinds.name(kind));
+        let estimate = self.costs.estimate(self.kinds.text(kind));
         let estimate_us = estimate.map_or(UNKNOWN_US, |estimate| whole(estimate.mean_us));
         for pool in self.queues.class(class).pools.clone() {
             self.catch_up(pool, self.demand(class), kind);
@@ -165,10 +165,9 @@ impl Core {
     pub(super) fn estimate_on(&self, worker: u32, kind: u32) -> Option<u64> {
         let session = self.workers.sessions.get(worker)?;
         let known = session.pairs.get(kind as usize).copied().flatten();
-        let pair = known.or_else(|| {
-            let (kind, worker) = (self.kinds.name(kind), self.worker_names.name(session.name));
-            self.costs.find(&kind, &worker)
-        })?;
+        let known = known.filter(|(its, _)| *its == self.kinds.serial(kind));
+        let known = known.map(|(_, pair)| pair).filter(|pair| self.costs.holds(*pair));
+        let pair = known.or_else(|| self.costs.find(self.kinds.text(kind), &session.title))?;
         if self.costs.is_shared(pair) {
             return None;
         }

@@ -2,27 +2,30 @@
 //! wait in one line or, under a keyed route, in a line for each owner.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use crate::core::limits::Runs;
 use crate::core::line::{Line, Place};
 use crate::core::slots::Slots;
+use crate::core::spill::Spill;
 use crate::core::stock::Amounts;
 use crate::core::turns::Turns;
 use crate::message::Policy;
 use crate::task::{State, TaskId};
 
 /// Tasks by state; what has ended with a result is counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Counts {
-    pub(super) scheduled: u64,
     pub(super) blocked: u64,
-    pub(super) ready: u64,
-    pub(super) leased: u64,
-    pub(super) done: u64,
-    pub(super) dead: u64,
     pub(super) cancelled: u64,
+    pub(super) dead: u64,
+    pub(super) done: u64,
+    pub(super) leased: u64,
+    pub(super) ready: u64,
+    pub(super) scheduled: u64,
 }
 
 impl Counts {
@@ -102,12 +105,14 @@ pub(super) struct Class {
     /// Keyed: the lines by owner's name.
     pub(super) owners: BTreeMap<u32, Line>,
     /// Keyed: the tasks in the order in which they came into their owners' lines, and since when.
-    pub(super) spill: VecDeque<(u64, Place)>,
+    pub(super) spill: Spill,
     /// Keyed: when a timer is set for the first of `spill`, in monotonic microseconds.
     pub(super) spill_timer: Option<u64>,
     /// Lines whose tasks are to be put where they belong now, in slices; by their first places, so
     /// that what came first is put first.
     pub(super) unsorted: BTreeMap<Place, Line>,
+    /// The owners whom tasks of `unsorted` name: users of their names until all are sorted.
+    pub(super) former: BTreeSet<u32>,
     /// With amounts: when it is looked whether its head has waited too long, in monotonic
     /// microseconds; the session that is saved for it; when one was last.
     pub(super) starved_timer: Option<u64>,
@@ -214,9 +219,10 @@ impl Queues {
             line: Line::default(),
             listed: None,
             owners: BTreeMap::new(),
-            spill: VecDeque::new(),
+            spill: Spill::default(),
             spill_timer: None,
             unsorted: BTreeMap::new(),
+            former: BTreeSet::new(),
             starved_timer: None,
             saved: None,
             saved_us: 0,
@@ -262,9 +268,9 @@ impl Queues {
     }
 
     /// Forgets a queue without classes.
-    pub(super) fn remove(&mut self, number: u32) {
-        if let Some(queue) = self.queues.remove(number) {
-            self.by_name.remove(&queue.name);
-        }
+    pub(super) fn remove(&mut self, number: u32) -> Option<Queue> {
+        let gone = self.queues.remove(number)?;
+        self.by_name.remove(&gone.name);
+        Some(gone)
     }
 }

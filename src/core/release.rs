@@ -166,7 +166,7 @@ impl Core {
         let other = if !self.pick_exists(class) {
             None
         } else if self.queues.class(class).keyed {
-            self.next_along_ring(slot)
+            self.next_along_ring(slot).or_else(|| self.pick(class))
         } else {
             self.pick(class)
         };

@@ -89,7 +89,7 @@ impl Core {
     /// The session that a record names.
     pub(super) fn restored_session(&mut self, session: SessionId, name: &str) -> u32 {
         self.workers.by_session(session).unwrap_or_else(|| {
-            let number = self.worker_names.number(name);
+            let number = self.worker_names.take(name);
             let mut worker =
                 Worker::new(session, number, self.worker_names.name(number), Entry::unknown());
             // Its entry, if there is one, has yet to come; until then nothing new goes to it.
@@ -105,13 +105,14 @@ impl Core {
     /// A text that names what cannot be.
     pub fn restore_worker(&mut self, name: &str, line: &str) -> Result<(), String> {
         let stored = Stored::read(line)?;
-        let number = self.worker_names.number(name);
+        let number = self.worker_names.take(name);
         let mut worker =
             Worker::new(stored.session, number, self.worker_names.name(number), stored.entry);
         (worker.credential, worker.draining) = (stored.credential, stored.draining);
         worker.restored = true;
         if let Some(known) = self.workers.by_session(stored.session) {
-            self.workers.complete(known, worker);
+            let before = self.workers.complete(known, worker);
+            self.give_up_worker_name(before.name);
         } else {
             self.workers.insert(worker);
         }

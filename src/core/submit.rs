@@ -172,11 +172,14 @@ impl Core {
         {
             return Some(class);
         }
-        if self.queues.class_count() >= self.settings.classes_max {
+        let room = self.queues.class_count() < self.settings.classes_max;
+        let queue = if room { self.queue_by_name(submit.queue()) } else { None };
+        let Some(queue) = queue else {
+            self.demands.drop_unused(demand);
             return None;
-        }
-        let queue = self.queue_by_name(submit.queue())?;
-        let kind = self.kinds.number(submit.kind());
+        };
+        self.demands.keep(demand);
+        let kind = self.kinds.take(submit.kind());
         Some(self.new_class(Parts { queue, kind, size, demand }))
     }
 
@@ -188,7 +191,7 @@ impl Core {
         if self.queues.len() >= self.settings.queues_max {
             return None;
         }
-        let name = self.queue_names.number(name);
+        let name = self.queue_names.take(name);
         Some(self.queues.insert(name, self.now.mono_us))
     }
 

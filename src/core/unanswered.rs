@@ -47,6 +47,7 @@ impl Core {
         let more = task.more();
         more.unanswered = more.unanswered.saturating_add(1);
         let amounts = self.queues.class(class).amounts.clone();
+        self.keep_amounts(amounts.as_ref());
         let queue = self.queues.class(class).queue;
         if let Some(key) = key.as_deref().filter(|_| serial) {
             self.hold_turns(queue, key);
@@ -79,6 +80,7 @@ impl Core {
         self.end_isolation(id, worker);
         self.end_run(run.queue, run.key.as_deref());
         self.release_amounts(worker, run.amounts.as_ref());
+        self.give_up_amounts(run.amounts.as_ref());
         if let Some(key) = run.key.as_deref().filter(|_| run.serial) {
             self.unhold_turns(run.queue, key, fx);
         }
@@ -141,7 +143,7 @@ impl Core {
             Some(res) => {
                 let amounts = read_amounts(&res).ok_or_else(|| bad("no such amounts"))?;
                 let resources = &mut self.demands.resources;
-                let number = |(name, amount): (&str, u64)| (resources.number(name), amount);
+                let number = |(name, amount): (&str, u64)| (resources.take(name), amount);
                 let mut amounts: Vec<(u32, u64)> = amounts.into_iter().map(number).collect();
                 amounts.sort_unstable();
                 Some(Amounts::from(amounts))

@@ -1,82 +1,92 @@
 //! Read-only pictures for people and programs, as JSON.
+//!
+//! Every picture is written straight from what the core holds, without a tree of values: there may be
+//! ten thousand queues or workers in one, and everybody waits meanwhile. Members stand in the order of
+//! their names.
 
-use serde_json::{Value, json};
+mod figures;
+mod rows;
+
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::core::Core;
-use crate::core::queues::Counts;
 use crate::core::tasks::{Phase, Task};
-use crate::cost::Figures;
+use crate::core::view::rows::{
+    Amounts, QueueList, QueueRow, Rows, TaskList, TaskRow, WorkerList, WorkerRow,
+};
+use crate::core::workers::Worker;
 use crate::frame::Decimal;
 use crate::message::{Route, TaskFilter};
 use crate::protocol::cron::cron_of;
-use crate::task::{State, TaskId};
+use crate::task::TaskId;
 
 /// How many slots of the task table one TASKS looks at, so that no question stalls the scheduler.
 const SCAN: u32 = 20_000;
 
+/// About as many bytes as most rows have.
+const ROW: usize = 512;
+
 impl Core {
     pub(super) fn view_queues(&self) -> Vec<u8> {
-        let mut queues: Vec<Value> =
-            self.queues.iter().map(|(number, _)| self.queue_value(number)).collect();
-        queues.sort_by(|a, b| text(a, "name").cmp(text(b, "name")));
-        spelled(&json!({ "queues": queues }))
+        let queues = self.queues.iter();
+        let mut queues: Vec<(&str, u32)> =
+            queues.map(|(number, queue)| (self.queue_names.text(queue.name), number)).collect();
+        queues.sort_unstable();
+        let rows = Rows::new(queues.into_iter().map(|(_, number)| self.queue_row(number)));
+        spelled_rows(&QueueList { queues: rows }, self.queues.len())
     }
 
     pub(super) fn view_queue(&self, number: u32) -> Vec<u8> {
-        spelled(&self.queue_value(number))
+        spelled(&self.queue_row(number))
     }
 
-    fn queue_value(&self, number: u32) -> Value {
+    fn queue_row(&self, number: u32) -> QueueRow<'_> {
         let queue = self.queues.queue(number);
         let policy = &queue.policy;
-        let mut kinds: Vec<_> = queue
-            .classes
-            .iter()
-            .map(|class| self.kinds.name(self.queues.class(*class).kind))
-            .collect();
-        kinds.sort();
+        let classes = || queue.classes.iter().map(|class| (*class, self.queues.class(*class)));
+        let mut kinds: Vec<&str> =
+            classes().map(|(_, class)| self.kinds.text(class.kind)).collect();
+        kinds.sort_unstable();
         kinds.dedup();
-        let able = |class: &u32| !self.queues.class(*class).pools.is_empty();
         let suspects = |class: u32| {
             let mut suspects = self.isolation.waiting.range((class, TaskId::default())..);
             suspects.next().is_some_and(|(its, _)| *its == class)
         };
-        let waiting = |class: &&u32| {
-            let lines = self.queues.class(**class).waiting > 0 || self.apart.contains_key(*class);
-            lines || suspects(**class)
-        };
-        let unroutable = queue.classes.iter().filter(waiting).any(|class| !able(class));
-        json!({
-            "name": &*self.queue_names.name(queue.name),
-            "order": policy.order.word(),
-            "aging": policy.aging.value(),
-            "alpha": policy.alpha.value(),
-            "route": policy.route.word(),
-            "spill_ms": policy.spill_ms.filter(|_| policy.route == Route::Hash),
-            "weight": policy.weight.value(),
-            "limit": policy.limit,
-            "key_limit": policy.key_limit,
-            "rate": policy.rate.map(Decimal::value),
-            "paused": policy.paused,
-            "configured": queue.configured,
-            "kinds": kinds.iter().map(|kind| &**kind).collect::<Vec<_>>(),
-            "unroutable": unroutable,
-            "tasks": counts_value(&queue.counts),
-        })
+        let mut unable = classes().filter(|(_, class)| class.pools.is_empty());
+        let unroutable = unable.any(|(number, class)| {
+            class.waiting > 0 || self.apart.contains_key(&number) || suspects(number)
+        });
+        QueueRow {
+            aging: policy.aging.value(),
+            alpha: policy.alpha.value(),
+            configured: queue.configured,
+            key_limit: policy.key_limit,
+            kinds,
+            limit: policy.limit,
+            name: self.queue_names.text(queue.name),
+            order: policy.order.word(),
+            paused: policy.paused,
+            rate: policy.rate.map(Decimal::value),
+            route: policy.route.word(),
+            spill_ms: policy.spill_ms.filter(|_| policy.route == Route::Hash),
+            tasks: queue.counts,
+            unroutable,
+            weight: policy.weight.value(),
+        }
     }
 
     pub(super) fn view_workers(&self) -> Vec<u8> {
-        let workers: Vec<Value> = self
-            .workers
-            .by_names(&self.worker_names)
-            .into_iter()
-            .map(|(name, number)| self.worker_value(&name, number))
-            .collect();
-        spelled(&json!({ "workers": workers }))
+        let sessions = self.workers.sessions.iter();
+        let mut sessions: Vec<(&str, u32)> =
+            sessions.map(|(number, session)| (&*session.title, number)).collect();
+        sessions.sort_unstable();
+        let rows = sessions.into_iter().map(|(_, number)| self.workers.sessions.at(number));
+        let rows = Rows::new(rows.map(|worker| self.worker_row(worker)));
+        spelled_rows(&WorkerList { workers: rows }, self.workers.sessions.len())
     }
 
-    fn worker_value(&self, name: &str, number: u32) -> Value {
-        let worker = self.workers.sessions.at(number);
+    fn worker_row<'a>(&'a self, worker: &'a Worker) -> WorkerRow<'a> {
         let entry = &worker.entry;
         let state = match (worker.peer, worker.draining) {
             (None, _) => "grace",
@@ -84,30 +94,29 @@ impl Core {
             (Some(_), false) if worker.breaker.is_tripped() => "tripped",
             (Some(_), false) => "here",
         };
+        let has = entry.res.iter().map(|(name, amount)| (name.as_str(), *amount));
         let held = worker.stock.held.iter();
-        let held = held.map(|(name, amount)| (self.demands.resources.name(*name), *amount));
-        let held: Vec<_> = held.collect();
-        let held = held.iter().map(|(name, amount)| (&**name, *amount));
-        json!({
-            "name": name,
-            "session": worker.session.to_string(),
-            "state": state,
-            "superseded": worker.superseded,
-            "host": entry.host,
-            "pid": entry.pid,
-            "slots": entry.slots,
-            "leased": worker.leases.len(),
-            "unanswered": worker.unanswered.len(),
-            "weight": f64::from(entry.weight.thousandths()) / 1000.0,
-            "kinds": entry.kinds,
-            "queues": entry.queues,
-            "tags": entry.tags,
-            "res": amounts_value(entry.res.iter().map(|(name, amount)| (name.as_str(), *amount))),
-            "held": amounts_value(held),
-            "saved": worker.saved_for.is_some(),
-            "heartbeat_ms": entry.heartbeat_ms,
-            "since_ms": entry.since_ms,
-        })
+        let held = held.map(|(name, amount)| (self.demands.resources.text(*name), *amount));
+        WorkerRow {
+            heartbeat_ms: entry.heartbeat_ms,
+            held: Amounts::new(held),
+            host: &entry.host,
+            kinds: entry.kinds.as_deref(),
+            leased: worker.leases.len(),
+            name: &worker.title,
+            pid: entry.pid,
+            queues: entry.queues.as_deref(),
+            res: Amounts::new(has),
+            saved: worker.saved_for.is_some(),
+            session: worker.session,
+            since_ms: entry.since_ms,
+            slots: entry.slots,
+            state,
+            superseded: worker.superseded,
+            tags: &entry.tags,
+            unanswered: worker.unanswered.len(),
+            weight: f64::from(entry.weight.thousandths()) / 1000.0,
+        }
     }
 
     pub(super) fn view_tasks(&self, filter: &TaskFilter) -> Vec<u8> {
@@ -117,12 +126,12 @@ impl Core {
         let mut slot = start;
         while slot < end && tasks.len() < filter.limit as usize {
             if let Some(task) = self.tasks.get(slot).filter(|task| self.matches(task, filter)) {
-                tasks.push(self.task_value(task));
+                tasks.push(self.task_row(task));
             }
             slot += 1;
         }
         let next = (slot < self.tasks.bound()).then_some(slot);
-        spelled(&json!({ "tasks": tasks, "next": next }))
+        spelled(&TaskList { next, tasks })
     }
 
     fn matches(&self, task: &Task, filter: &TaskFilter) -> bool {
@@ -130,131 +139,53 @@ impl Core {
         let queue = self.queues.queue(class.queue).name;
         let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
         filter.state.is_none_or(|state| state == task.state())
-            && is(&filter.queue, &self.queue_names.name(queue))
-            && is(&filter.kind, &self.kinds.name(class.kind))
+            && is(&filter.queue, self.queue_names.text(queue))
+            && is(&filter.kind, self.kinds.text(class.kind))
             && filter.worker.as_ref().is_none_or(|wanted| match task.phase {
-                Phase::Leased { worker, .. } => {
-                    *self.worker_names.name(self.workers.sessions.at(worker).name) == **wanted
-                }
+                Phase::Leased { worker, .. } => *self.workers.sessions.at(worker).title == **wanted,
                 _ => false,
             })
     }
 
-    pub(super) fn task_value(&self, task: &Task) -> Value {
+    pub(super) fn task_row<'a>(&'a self, task: &'a Task) -> TaskRow<'a> {
         let class = self.queues.class(task.class);
-        let kind = self.kinds.name(class.kind);
-        let queue = self.queue_names.name(self.queues.queue(class.queue).name);
-        let mut value = json!({
-            "id": task.id.to_string(),
-            "state": task.state().word(),
-            "kind": &*kind,
-            "queue": &*queue,
-            "attempt": task.attempt,
-            "used": task.used,
-            "age_ms": self.now.wall_ms.saturating_sub(task.id.wall_ms()),
-        });
-        let now_us = self.now.mono_us;
+        let kind = self.kinds.text(class.kind);
+        let more = task.more.as_deref();
+        let some = |text: &'a str| (!text.is_empty()).then_some(text);
+        let mut row = TaskRow {
+            age_ms: self.now.wall_ms.saturating_sub(task.id.wall_ms()),
+            attempt: task.attempt,
+            cron: cron_of(task.options()),
+            error: more.and_then(|more| some(&more.error)),
+            history: more.and_then(|more| some(&more.history)),
+            id: task.id,
+            kind,
+            percent: more.and_then(|more| more.percent),
+            queue: self.queue_names.text(self.queues.queue(class.queue).name),
+            reason: more.and_then(|more| some(more.reason)),
+            state: task.state().word(),
+            used: task.used,
+            ..TaskRow::default()
+        };
+        let since = |since_us: u64| self.now.mono_us.saturating_sub(since_us);
         match task.phase {
             Phase::Blocked => {}
-            Phase::Scheduled { due_ms, .. } => set(&mut value, "due_ms", json!(due_ms)),
-            Phase::Ready { since_us, .. } => {
-                set(&mut value, "waiting_ms", json!(now_us.saturating_sub(since_us) / 1000));
-            }
+            Phase::Scheduled { due_ms, .. } => row.due_ms = Some(due_ms),
+            Phase::Ready { since_us, .. } => row.waiting_ms = Some(since(since_us) / 1000),
             Phase::Leased { since_us, worker, .. } => {
-                let name = self.worker_names.name(self.workers.sessions.at(worker).name);
-                let running_us = now_us.saturating_sub(since_us);
-                set(&mut value, "worker", json!(&*name));
-                set(&mut value, "running_ms", json!(running_us / 1000));
-                set(&mut value, "straggler", json!(self.is_straggler(&kind, running_us)));
+                row.worker = Some(&self.workers.sessions.at(worker).title);
+                row.running_ms = Some(since(since_us) / 1000);
+                row.straggler = Some(self.is_straggler(kind, since(since_us)));
             }
-            Phase::Dead { at_ms } | Phase::Cancelled { at_ms } => {
-                set(&mut value, "ended_ms", json!(at_ms));
-            }
+            Phase::Dead { at_ms } | Phase::Cancelled { at_ms } => row.ended_ms = Some(at_ms),
         }
-        if let Some(cron) = cron_of(task.options()) {
-            set(&mut value, "cron", json!(cron));
-        }
-        if let Some(more) = &task.more {
-            for (name, text) in
-                [("reason", more.reason), ("history", &more.history), ("error", &more.error)]
-            {
-                if !text.is_empty() {
-                    set(&mut value, name, json!(text));
-                }
-            }
-            if let Some(percent) = more.percent {
-                set(&mut value, "percent", json!(percent));
-            }
-        }
-        value
+        row
     }
 
     /// A run far beyond its kind's habit is flagged, and left alone.
     pub(super) fn is_straggler(&self, kind: &str, running_us: u64) -> bool {
         self.costs.habit(kind).is_some_and(|habit| habit.is_far_exceeded_by(running_us))
     }
-
-    pub(super) fn view_stats(&self) -> Vec<u8> {
-        let at_ms = self.now.wall_ms - self.now.wall_ms % 1000;
-        let kinds = self.costs.kinds(at_ms).into_iter();
-        let kinds = kinds.map(|(kind, figures)| named("kind", kind, &figures)).collect::<Vec<_>>();
-        let workers = self.costs.workers(at_ms).into_iter();
-        let workers = workers.map(|(worker, figures)| named("worker", worker, &figures));
-        let pairs = self.costs.pairs(at_ms).into_iter().map(|(kind, worker, figures)| {
-            let mut value = named("kind", kind, &figures);
-            set(&mut value, "worker", json!(worker));
-            value
-        });
-        let leased = self.tasks_leased();
-        let stragglers = leased.filter(|(kind, us)| self.is_straggler(kind, *us)).count();
-        spelled(&json!({
-            "at_ms": at_ms,
-            "up_ms": (self.now.mono_us - self.started.mono_us) / 1000,
-            "submitted": self.submitted,
-            "tasks": counts_value(&self.totals()),
-            "stragglers": stragglers,
-            "connections": self.workers.connections().count(),
-            "workers_here": self.workers.sessions.len(),
-            "timers": self.timers.len(),
-            "store_pressure": self.pressure,
-            "kinds": kinds,
-            "workers": workers.collect::<Vec<_>>(),
-            "pairs": pairs.collect::<Vec<_>>(),
-        }))
-    }
-
-    fn tasks_leased(&self) -> impl Iterator<Item = (std::sync::Arc<str>, u64)> + '_ {
-        let slots = self.workers.sessions.iter().flat_map(|(_, worker)| worker.leases.iter());
-        slots.filter_map(|slot| {
-            let task = self.tasks.get(*slot)?;
-            let Phase::Leased { since_us, .. } = task.phase else { return None };
-            let kind = self.kinds.name(self.queues.class(task.class).kind);
-            Some((kind, self.now.mono_us.saturating_sub(since_us)))
-        })
-    }
-}
-
-fn amounts_value<'a>(amounts: impl Iterator<Item = (&'a str, u64)>) -> Value {
-    Value::Object(amounts.map(|(name, amount)| (name.to_owned(), json!(amount))).collect())
-}
-
-fn counts_value(counts: &Counts) -> Value {
-    let mut value = json!({});
-    for state in State::ALL {
-        let mut counts = *counts;
-        set(&mut value, state.word(), json!(*counts.of(state)));
-    }
-    value
-}
-
-fn named(what: &str, name: &str, figures: &Figures) -> Value {
-    let mut value = json!({ what: name });
-    figures.fields(&mut |name, text| {
-        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
-        let number = text.parse::<u64>().map(Value::from).ok().or(number.map(Value::from));
-        set(&mut value, &name.replace('-', "_"), number.unwrap_or(Value::Null));
-    });
-    value
 }
 
 pub(super) fn set(value: &mut Value, name: &str, to: Value) {
@@ -263,10 +194,14 @@ pub(super) fn set(value: &mut Value, name: &str, to: Value) {
     }
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
+/// A picture of so many rows: its memory need not grow as it is written.
+fn spelled_rows(picture: &impl Serialize, rows: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + ROW * rows);
+    // Writing to memory fails for what is no JSON alone, which a picture is not made of.
+    let _ = serde_json::to_writer(&mut out, picture);
+    out
 }
 
-pub(super) fn spelled(value: &Value) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+pub(super) fn spelled(picture: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(picture).unwrap_or_default()
 }

@@ -71,8 +71,9 @@ pub(super) struct Worker {
     pub(super) returned_us: u64,
     /// How many times as long as usual its runs take, for the route `fastest`.
     pub(super) slowness: Ratio,
-    /// Where the figures of each kind are booked, by the kind's number.
-    pub(super) pairs: Vec<Option<Pair>>,
+    /// Where the figures of each kind are booked, by the kind's number, with the serial of the kind
+    /// that it was the number of.
+    pub(super) pairs: Vec<Option<(u32, Pair)>>,
     /// `session=… worker=…` of its state lines.
     pub(super) lease_words: String,
 }
@@ -253,10 +254,10 @@ impl Workers {
         number
     }
 
-    /// The entry of a session of which only leases were known is here.
-    pub(super) fn complete(&mut self, number: u32, found: Worker) {
+    /// The entry of a session of which only leases were known is here; what was known before.
+    pub(super) fn complete(&mut self, number: u32, found: Worker) -> Worker {
         self.by_name.insert(found.name, number);
-        *self.sessions.at_mut(number) = found;
+        std::mem::replace(self.sessions.at_mut(number), found)
     }
 
     pub(super) fn remove(&mut self, number: u32) -> Option<Worker> {
@@ -277,8 +278,8 @@ impl Workers {
     }
 
     /// The pool of an ability, and whether it is new.
-    pub(super) fn pool_of(&mut self, ability: Ability) -> (u32, bool) {
-        if let Some(&pool) = self.by_ability.get(&ability) {
+    pub(super) fn pool_of(&mut self, ability: &Ability) -> (u32, bool) {
+        if let Some(&pool) = self.by_ability.get(ability) {
             return (pool, false);
         }
         let standing = self.new_standing();
@@ -294,7 +295,7 @@ impl Workers {
             bulky: BTreeSet::new(),
             rooms: BTreeMap::new(),
         });
-        self.by_ability.insert(ability, pool);
+        self.by_ability.insert(ability.clone(), pool);
         (pool, true)
     }
 
@@ -335,17 +336,6 @@ impl Workers {
             room.set(place, worker, Weight::ZERO);
         }
     }
-
-    /// Sessions in the order of their names.
-    pub(super) fn by_names(&self, names: &crate::core::names::Names) -> Vec<(Arc<str>, u32)> {
-        let mut named: Vec<_> = self
-            .sessions
-            .iter()
-            .map(|(number, worker)| (names.name(worker.name), number))
-            .collect();
-        named.sort();
-        named
-    }
 }
 
 /// The first task of a class: its key, itself, the class.
@@ -359,6 +349,12 @@ impl Pool {
         for standing in self.standings_mut().flatten() {
             standing.forget(place, title);
         }
+    }
+
+    /// A kind may be gone, and its number may become another's.
+    pub(super) fn forget_pace(&mut self, kind: u32) {
+        let paces = self.standings_mut().flatten().filter_map(|standing| standing.pace.as_mut());
+        paces.for_each(|pace| pace.forget(kind));
     }
 
     /// The orders of its free workers, and of those that have room for some amounts.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::rows::{Kind, Row, Worker, index};
+use super::rows::{Free, Kind, Row, Worker, index};
 
 /// The largest number of pairs that have a row of their own.
 pub const PAIRS_MAX: usize = 10_000;
@@ -16,14 +16,16 @@ pub const OTHER: &str = "other";
 /// [`Throughput`](super::Throughput) is allocated, and a kind's estimate is kept along with it.
 ///
 /// The table is bounded. Once [`PAIRS_MAX`] pairs are live, a new one is booked on its kind's [`OTHER`]
-/// worker, and once as many kinds again have needed that, on `other` of the kind `other`. A forgotten
-/// pair leaves its names behind, about a hundred bytes, so that handles to it stay good.
+/// worker, and once as many kinds again have needed that, on `other` of the kind `other`. Of a forgotten
+/// pair nothing stays: its place and its names are given to later ones.
 #[derive(Debug, Default)]
 pub struct Costs {
     pub(super) kinds: Vec<Kind>,
     pub(super) workers: Vec<Worker>,
-    /// By the number in a [`Pair`]. Rows are never removed, only emptied.
+    /// By the number in a [`Pair`]; those without a book are free.
     pub(super) rows: Vec<Row>,
+    /// Places of the three tables that are free.
+    pub(super) free: Free,
     pub(super) kind_numbers: HashMap<Box<str>, u32>,
     pub(super) worker_numbers: HashMap<Box<str>, u32>,
     /// By the numbers of kind and worker.
@@ -37,10 +39,13 @@ pub struct Costs {
     pub(super) flushed_ms: u64,
 }
 
-/// A (kind, worker) pair of one [`Costs`] table, for booking on. It stays good when the pair is
-/// forgotten: the next booking brings the pair back.
+/// A (kind, worker) pair of one [`Costs`] table, for booking on. It is void once the pair is forgotten,
+/// which [`Costs::holds`] tells; what is booked on it then counts nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pair(pub(super) u32);
+pub struct Pair {
+    pub(super) number: u32,
+    pub(super) serial: u32,
+}
 
 impl Costs {
     /// A table without rows.
@@ -56,30 +61,41 @@ impl Costs {
     /// The handle of a pair, which thereby gets a row, if need be [`OTHER`]'s. The row is published
     /// once something is booked on it.
     pub fn pair(&mut self, kind: &str, worker: &str) -> Pair {
-        if let Some(number) = self.live_row(kind, worker) {
-            return Pair(number);
+        let number = self.number_of_pair(kind, worker);
+        let serial = self.rows.get(index(number)).map_or(0, |row| row.serial);
+        Pair { number, serial }
+    }
+
+    fn number_of_pair(&mut self, kind: &str, worker: &str) -> u32 {
+        if let Some(number) = self.row_of(kind, worker) {
+            return number;
         }
         if self.live < PAIRS_MAX {
-            return Pair(self.open(kind, worker));
+            return self.open(kind, worker);
         }
-        if let Some(number) = self.live_row(kind, OTHER) {
-            return Pair(number);
+        if let Some(number) = self.row_of(kind, OTHER) {
+            return number;
         }
         if self.live < 2 * PAIRS_MAX {
-            return Pair(self.open(kind, OTHER));
+            return self.open(kind, OTHER);
         }
-        Pair(self.open(OTHER, OTHER))
+        self.open(OTHER, OTHER)
+    }
+
+    /// Whether a handle is good still.
+    pub fn holds(&self, pair: Pair) -> bool {
+        self.row(pair).is_some()
     }
 
     /// The handle of a pair that has a row of its own.
     pub fn find(&self, kind: &str, worker: &str) -> Option<Pair> {
-        self.live_row(kind, worker).map(Pair)
+        let number = self.row_of(kind, worker)?;
+        self.rows.get(index(number)).map(|row| Pair { number, serial: row.serial })
     }
 
     /// Whether others are booked on a pair too: it is [`OTHER`]'s.
     pub fn is_shared(&self, pair: Pair) -> bool {
-        let worker =
-            self.rows.get(index(pair.0)).and_then(|row| self.workers.get(index(row.worker)));
+        let worker = self.row(pair).and_then(|row| self.workers.get(index(row.worker)));
         worker.is_some_and(|worker| &*worker.name == OTHER)
     }
 
@@ -121,7 +137,7 @@ impl Costs {
     }
 
     /// Sets what an hour of a worker's attempts costs from now on, in any unit; 0 until set, and for
-    /// anything that is not a finite number above 0. Attempts booked on [`OTHER`] have its price.
+    /// anything that is not a finite number above 0, which keeps no name. Attempts booked on [`OTHER`] have its price.
     ///
     /// By hand: at 3.6 an hour, which is 0.001 a second, runs of 2, 4 and 1 s have spent 0.007.
     pub fn set_price(&mut self, worker: &str, price_per_hour: f64) {
@@ -135,5 +151,6 @@ impl Costs {
         if let Some(worker) = self.workers.get_mut(index(number)) {
             worker.price_per_us = if good { price_per_hour / US_PER_HOUR } else { 0.0 };
         }
+        self.drop_unused_worker(number);
     }
 }

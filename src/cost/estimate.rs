@@ -50,7 +50,7 @@ impl Costs {
 
     /// The same for one pair.
     pub fn pair_estimate(&self, pair: Pair) -> Option<Estimate> {
-        let book = self.rows.get(index(pair.0))?.book.as_ref()?;
+        let book = self.row(pair)?.book.as_ref()?;
         estimate(&book.duration, &book.recent)
     }
 
@@ -68,7 +68,7 @@ impl Costs {
 
     /// The slowness of a pair's worker.
     pub fn slowness_on(&self, pair: Pair) -> f64 {
-        let row = self.rows.get(index(pair.0)).filter(|_| !self.is_shared(pair));
+        let row = self.row(pair).filter(|_| !self.is_shared(pair));
         let worker = row.and_then(|row| self.workers.get(index(row.worker)));
         worker.map_or(1.0, |worker| slowness_of(&worker.slowness))
     }

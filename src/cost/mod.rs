@@ -42,6 +42,7 @@ pub use self::decay::{Decayed, HALF_LIFE_MS, WEIGHT_MAX};
 pub use self::estimate::{Estimate, Habit};
 pub use self::figures::{Figures, cost};
 pub use self::publish::FORGET_AFTER_MS;
+pub use self::report::Page;
 pub use self::throughput::{Throughput, WINDOW_S};
 pub use self::welford::Welford;
 

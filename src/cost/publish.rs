@@ -1,5 +1,7 @@
 //! The table's way to the store and back: rows that changed, rows restored, rows forgotten.
 
+use std::collections::BTreeSet;
+
 use super::book::Book;
 use super::rows::{Kind, index};
 use super::{Costs, Decayed, Figures, OTHER, Pair, WINDOW_S, Welford};
@@ -45,7 +47,7 @@ impl Costs {
             }
             return;
         };
-        let Pair(number) = self.pair(kind, worker);
+        let Pair { number, .. } = self.pair(kind, worker);
         let Some(row) = self.rows.get_mut(index(number)) else { return };
         let Some(kind) = self.kinds.get_mut(index(row.kind)) else { return };
         if kind.base.take().is_some() {
@@ -99,7 +101,7 @@ impl Costs {
             });
             if young.is_empty() && base_is_old {
                 self.forget_kind(number, gone);
-            } else {
+            } else if !old.is_empty() {
                 self.forget_pairs(number, &old, gone);
             }
         }
@@ -152,18 +154,18 @@ impl Costs {
         if rows.is_empty() && kind.base.is_none() {
             return;
         }
-        for pair in rows {
-            let Some(row) = self.rows.get_mut(index(pair)) else { continue };
-            row.book = None;
-            self.live -= 1;
-            if let Some(worker) = self.workers.get(index(row.worker)) {
-                gone(&kind.name, Some(&worker.name));
-            }
+        let workers = rows.iter().filter_map(|&pair| self.rows.get(index(pair)));
+        for worker in workers.filter_map(|row| self.workers.get(index(row.worker))) {
+            gone(&kind.name, Some(&worker.name));
         }
         gone(&kind.name, None);
         kind.base = None;
         kind.duration = Welford::default();
         (kind.recent, kind.is_recent_own) = (Decayed::default(), false);
+        for pair in rows {
+            self.close(pair);
+        }
+        self.drop_kind(u32::try_from(number).unwrap_or(u32::MAX));
     }
 
     /// Moves old pairs of a kind into its [`OTHER`] pair, which itself stays.
@@ -173,25 +175,25 @@ impl Costs {
         old: &[u32],
         gone: &mut dyn FnMut(&str, Option<&str>),
     ) {
+        let Some(kind) = self.kinds.get_mut(number) else { return };
+        let name = kind.name.clone();
+        let mut going = BTreeSet::new();
         for &pair in old {
-            let Some(kind) = self.kinds.get(number) else { return };
-            let Some(row) = self.rows.get_mut(index(pair)) else { continue };
+            let Some(row) = self.rows.get(index(pair)) else { continue };
             let Some(worker) = self.workers.get(index(row.worker)) else { continue };
-            if &*worker.name == OTHER {
-                continue;
-            }
-            gone(&kind.name, Some(&worker.name));
-            let Some(book) = row.book.take() else { continue };
-            self.live -= 1;
-            let name = kind.name.clone();
-            let other = Pair(self.open(&name, OTHER));
-            if let Some(entry) = self.entry(other) {
-                entry.book.merge(&book);
+            if &*worker.name != OTHER {
+                gone(&name, Some(&worker.name));
+                going.insert(pair);
             }
         }
-        if let Some(kind) = self.kinds.get_mut(number) {
-            let rows = &self.rows;
-            kind.rows.retain(|&row| rows.get(index(row)).is_some_and(|row| row.book.is_some()));
+        kind.rows.retain(|row| !going.contains(row));
+        for pair in going {
+            let Some(book) = self.close(pair) else { continue };
+            let other = self.open(&name, OTHER);
+            let serial = self.rows.get(index(other)).map_or(0, |row| row.serial);
+            if let Some(entry) = self.entry(Pair { number: other, serial }) {
+                entry.book.merge(&book);
+            }
         }
     }
 }

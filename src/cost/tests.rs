@@ -355,12 +355,15 @@ fn old_pairs_go_into_other_and_old_kinds_go() {
     let later = T + FORGET_AFTER_MS;
     costs.waited(b, 7);
     assert_eq!(forget(&mut costs, later), ["resize@a", "encode@a", "encode"]);
-    assert_eq!(names(&flush(&mut costs, later)), ["resize@b", "resize@other", "resize"]);
+    assert_eq!(names(&flush(&mut costs, later)), ["resize@other", "resize@b", "resize"]);
     let kinds = costs.kinds(later);
     assert_eq!((kinds.len(), kinds[0].1.succeeded), (1, 3), "totals do not shrink");
     assert_eq!((costs.live, costs.estimate("encode")), (2, None));
 
-    // A handle outlives its row: a task may well run longer than seven days.
+    // A task may well run longer than seven days: its pair is looked up anew.
+    assert!(!costs.holds(a) && costs.holds(b) && !costs.holds(c));
+    costs.lost(a);
+    let (a, c) = (costs.pair("resize", "a"), costs.pair("encode", "a"));
     costs.succeeded(a, later, 10);
     costs.lost(c);
     assert_eq!(names(&flush(&mut costs, later)), ["resize@a", "encode@a", "resize", "encode"]);
@@ -406,4 +409,58 @@ fn only_a_sound_price_is_charged() {
     }
     costs.set_price("unheard-of", 0.0);
     assert_eq!(costs.workers.len(), 1);
+}
+
+#[test]
+fn pages_tell_every_row_once() {
+    let mut costs = Costs::new();
+    for i in 0..50 {
+        costs.pair(&format!("k{}", i % 7), &format!("w{}", i % 13));
+    }
+    let told = |cursor, limit| {
+        let page = costs.page(T, cursor, limit);
+        let kinds = page.kinds.iter().map(|row| row.0.to_owned());
+        let workers = page.workers.iter().map(|row| row.0.to_owned());
+        let pairs = page.pairs.iter().map(|row| format!("{}@{}", row.0, row.1));
+        (kinds.chain(workers).chain(pairs).collect::<Vec<_>>(), page.next)
+    };
+    let (mut whole, _) = told(0, usize::MAX);
+    whole.sort();
+    for limit in [1, 7, 20, 69, 70] {
+        let (mut rows, mut cursor) = (Vec::new(), Some(0));
+        while let Some(at) = cursor {
+            let (page, next) = told(at, limit);
+            assert!(page.len() == limit || page.len() < limit && next.is_none());
+            rows.extend(page);
+            cursor = next;
+        }
+        rows.sort();
+        assert!(rows == whole && rows.len() == 7 + 13 + 50);
+    }
+    assert_eq!(told(u64::MAX, 10), (Vec::new(), None));
+}
+
+#[test]
+fn names_that_are_gone_leave_nothing_behind() {
+    let mut costs = Costs::new();
+    for week in 0..20 {
+        for i in 0..100 {
+            let (kind, worker) = (format!("k{week}-{}", i % 10), format!("w{week}-{i}"));
+            costs.set_price(&worker, 1.0);
+            let pair = costs.pair(&kind, &worker);
+            costs.lost(pair);
+            let steady = costs.pair("steady", &worker);
+            costs.lost(steady);
+            costs.set_price(&worker, 0.0);
+        }
+        flush(&mut costs, T + week * FORGET_AFTER_MS);
+        let steady = costs.pair("steady", "w");
+        costs.lost(steady);
+        forget(&mut costs, T + (week + 1) * FORGET_AFTER_MS);
+        flush(&mut costs, T + (week + 1) * FORGET_AFTER_MS);
+    }
+    assert_eq!((costs.kinds.len(), costs.rows.len()), (11, 202));
+    assert_eq!((costs.workers.len(), costs.worker_numbers.len()), (102, 2), "w and other");
+    assert_eq!((costs.kind_numbers.len(), costs.row_numbers.len(), costs.live), (1, 2, 2));
+    assert_eq!(costs.kinds(T)[0].1.lost, 20 * 101, "totals do not shrink");
 }

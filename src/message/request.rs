@@ -150,7 +150,12 @@ pub enum Request {
     /// Tasks, filtered and paged, as JSON.
     Tasks(TaskFilter),
     /// Counts, durations and costs, as JSON.
-    Stats,
+    Stats {
+        /// Where the page before ended; 0 begins.
+        cursor: u64,
+        /// At most so many rows of figures, 1 to 1000, 1000 by default.
+        limit: u32,
+    },
     /// Sets or shows the policies of a queue.
     Queue {
         /// The queue.

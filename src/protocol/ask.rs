@@ -8,6 +8,7 @@ use bytes::BufMut;
 use crate::frame::{HEADER_MAX, Writer};
 use crate::message::amounts::{read_amounts, spell_amounts};
 use crate::message::{Code, Fail, Hello, Purge, Refusal, Request, Retry, Role, Submit, TaskFilter};
+use crate::protocol::parse::PAGE_MAX;
 use crate::protocol::{TEXT_MAX, cron, events};
 use crate::task::{Attempt, TaskId, is_name};
 
@@ -39,7 +40,7 @@ pub fn put_request(request: &Request, out: &mut impl BufMut) -> Result<(), Refus
         Request::Pong => Writer::verb(out, "PONG").end(),
         Request::Queues => Writer::verb(out, "QUEUES").end(),
         Request::Workers => Writer::verb(out, "WORKERS").end(),
-        Request::Stats => Writer::verb(out, "STATS").end(),
+        Request::Stats { cursor, limit } => put_stats(*cursor, *limit, out),
         Request::Tasks(filter) => put_tasks(filter, out)?,
         Request::Pause { name, paused } => {
             check_name("queue", name)?;
@@ -86,6 +87,17 @@ fn put_fail(fail: &Fail, out: &mut impl BufMut) {
         Retry::No => line.option("retry", "no"),
     };
     line.payload(&fail.error);
+}
+
+fn put_stats(cursor: u64, limit: u32, out: &mut impl BufMut) {
+    let mut line = Writer::verb(out, "STATS");
+    if cursor > 0 {
+        line = line.option_number("cursor", cursor);
+    }
+    if u64::from(limit) != PAGE_MAX {
+        line = line.option_number("limit", limit.into());
+    }
+    line.end();
 }
 
 fn put_tasks(filter: &TaskFilter, out: &mut impl BufMut) -> Result<(), Refusal> {

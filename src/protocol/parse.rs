@@ -56,7 +56,7 @@ pub fn parse_request(frame: &Frame) -> Parsed {
         b"QUEUES" => bare(frame, words, Request::Queues),
         b"WORKERS" => bare(frame, words, Request::Workers),
         b"TASKS" => tasks(frame, words),
-        b"STATS" => bare(frame, words, Request::Stats),
+        b"STATS" => stats(frame, words),
         b"QUEUE" => queue(frame, words),
         b"PAUSE" => pause(frame, words, true),
         b"RESUME" => pause(frame, words, false),
@@ -198,6 +198,26 @@ fn purge(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
     }
     no_payload(frame)?;
     Ok(Request::Purge(purge))
+}
+
+fn stats(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
+    let (mut cursor, mut limit) = (0, PAGE_MAX);
+    let mut given = Given::default();
+    while let Some(item) = words.option()? {
+        match item.name {
+            b"cursor" => {
+                given.once(0, item)?;
+                cursor = item.number("cursor", 0, u64::MAX)?;
+            }
+            b"limit" => {
+                given.once(1, item)?;
+                limit = item.number("limit", 1, PAGE_MAX)?;
+            }
+            _ => return Err(item.unknown()),
+        }
+    }
+    no_payload(frame)?;
+    Ok(Request::Stats { cursor, limit: narrow(limit) })
 }
 
 fn tasks(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {

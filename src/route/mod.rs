@@ -40,7 +40,7 @@ pub use self::md5::point;
 pub use self::modulo::modulo;
 pub use self::pace::{Load, Pace, Ratio, finish};
 pub use self::ranked::{Ranked, load};
-pub use self::ring::Ring;
+pub use self::ring::{Ring, points_of_weight};
 pub use self::turns::{Turn, Turns};
 pub use self::weight::Weight;
 pub use self::weighted::Weighted;

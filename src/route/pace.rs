@@ -124,6 +124,11 @@ impl Pace {
         self.kinds.clear();
     }
 
+    /// Forgets what is known of a kind.
+    pub fn forget(&mut self, kind: u32) {
+        self.kinds.remove(&kind);
+    }
+
     /// The slots that changed since a kind was asked for last, for [`Pace::put`] to be told of each.
     /// A kind that is new has seen nothing.
     pub fn news(&mut self, kind: u32) -> Vec<u32> {

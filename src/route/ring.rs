@@ -5,9 +5,8 @@
 //! that knows the names and weights computes the same owners.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::iter::Peekable;
 
 use super::Weight;
 use super::md5::{digest, points};
@@ -21,12 +20,17 @@ use super::md5::{digest, points};
 ///
 /// The ring is the same whatever the order of joins and leaves that led to it. The caller chooses a
 /// number for each member; numbers break a tie only between members of the same name.
-#[derive(Clone, Debug, Default)]
+///
+/// The circle is cut into arcs of equal length, as many as keep few points in each: a member comes or
+/// goes in time that grows with its own points, not with those of the others.
+#[derive(Clone, Debug)]
 pub struct Ring {
-    /// Every point with its member, sorted by point, then name, then number.
-    points: Vec<Point>,
-    /// The name of each member by its number, read only to settle equal points.
-    names: BTreeMap<u32, Box<str>>,
+    /// A power of two of them; in each the points by point, then name, then number.
+    arcs: Vec<Vec<Point>>,
+    /// Points in all arcs.
+    points: usize,
+    /// Name and weight of each member by its number.
+    members: BTreeMap<u32, (Box<str>, Weight)>,
 }
 
 /// A place on the ring and the number of the member it belongs to.
@@ -36,27 +40,41 @@ struct Point {
     member: u32,
 }
 
+/// Points by arc on average: below the first there are half as many arcs, beyond the other twice as many.
+const PER_ARC: (usize, usize) = (8, 64);
+
+/// Arcs at most: 16 million points, of a thousand members of the largest weight, are a thousand in each.
+const ARCS_MAX: usize = 1 << 14;
+
+impl Default for Ring {
+    fn default() -> Ring {
+        Ring { arcs: vec![Vec::new()], points: 0, members: BTreeMap::new() }
+    }
+}
+
 impl Ring {
     /// A ring without members.
     pub fn new() -> Ring {
         Ring::default()
     }
 
-    /// Lets members leave and join, all in one pass over the ring.
+    /// Lets a member join, changes its weight, or lets it leave (`None`).
     ///
-    /// Only the joining members are hashed and sorted; the others' points are copied once. A number
-    /// in `join` that is already on the ring is replaced, so a new weight is a join alone, or a leave
-    /// and a join in the same call. Unknown numbers in `leave` do nothing; of several joins with one
-    /// number the last counts. Costs O(points + new points × log new points).
-    pub fn change(&mut self, leave: &[u32], join: &[(u32, &str, Weight)]) {
-        let joins: BTreeMap<u32, (&str, Weight)> =
-            join.iter().map(|&(member, name, weight)| (member, (name, weight))).collect();
-        let added = joins
-            .iter()
-            .flat_map(|(&member, &(name, weight))| member_points(member, name, weight))
-            .collect();
-        let names = joins.into_iter().map(|(member, (name, _))| (member, name)).collect();
-        self.replace(leave, names, added);
+    /// Costs O(p × (log n + n ÷ 16,384)) for p points of this member among n points of all, besides a
+    /// pass over all points each time that n has doubled or fallen to an eighth, up to a million.
+    pub fn set(&mut self, member: u32, name: &str, weight: Option<Weight>) {
+        if let Some((name, weight)) = self.members.remove(&member) {
+            for at in points_of(&name, weight) {
+                self.take_out(at, member);
+            }
+        }
+        if let Some(weight) = weight {
+            self.members.insert(member, (name.into(), weight));
+            for at in points_of(name, weight) {
+                self.put_in(Point { at, member });
+            }
+        }
+        self.divide();
     }
 
     /// The member that owns a point: that of the first ring point at or after it, wrapping round.
@@ -70,92 +88,105 @@ impl Ring {
     /// One item for each ring point, so that a member appears as often as it has points: the caller
     /// stops at the first that suits, or skips those it has met.
     pub fn walk(&self, point: u32) -> impl Iterator<Item = u32> + '_ {
-        let start = self.points.partition_point(|other| other.at < point);
-        let (before, after) = self.points.split_at(start);
-        after.iter().chain(before).map(|point| point.member)
+        let (earlier, later) = self.arcs.split_at(self.arc_of(point));
+        let (arc, later) = later.split_first().map_or((&[][..], later), |(arc, its)| (arc, its));
+        let start = arc.partition_point(|other| other.at < point);
+        let (before, after) = arc.split_at(start);
+        let round = later.iter().chain(earlier).flatten();
+        after.iter().chain(round).chain(before).map(|point| point.member)
     }
 
     /// Whether a member is known, with or without points.
     pub fn contains(&self, member: u32) -> bool {
-        self.names.contains_key(&member)
+        self.members.contains_key(&member)
     }
 
     /// The number of points on the ring (not of members).
     pub fn len(&self) -> usize {
-        self.points.len()
+        self.points
     }
 
     /// Whether the ring has no points, and so no key an owner.
     pub fn is_empty(&self) -> bool {
-        self.points.is_empty()
+        self.points == 0
     }
 
-    /// Takes out the members in `leave` and `join`, then merges the points of the latter in.
-    fn replace(&mut self, leave: &[u32], join: BTreeMap<u32, &str>, mut added: Vec<Point>) {
-        let gone: BTreeSet<u32> = leave
-            .iter()
-            .chain(join.keys())
-            .copied()
-            .filter(|member| self.names.contains_key(member))
-            .collect();
-        for member in &gone {
-            self.names.remove(member);
+    /// The number of the arc that a point is in: as many of its first bits as number all arcs.
+    fn arc_of(&self, at: u32) -> usize {
+        let arc = (u64::from(at) * self.arcs.len() as u64) >> 32;
+        usize::try_from(arc).unwrap_or(usize::MAX)
+    }
+
+    /// A member may have a point twice.
+    fn put_in(&mut self, point: Point) {
+        let number = self.arc_of(point.at);
+        let Some(arc) = self.arcs.get_mut(number) else { return };
+        let place = arc.partition_point(|other| order(&self.members, other, &point).is_lt());
+        arc.insert(place, point);
+        self.points += 1;
+    }
+
+    fn take_out(&mut self, at: u32, member: u32) {
+        let number = self.arc_of(at);
+        let Some(arc) = self.arcs.get_mut(number) else { return };
+        let first = arc.partition_point(|other| other.at < at);
+        let equal = arc.iter().skip(first).take_while(|other| other.at == at);
+        if let Some(further) = equal.into_iter().position(|other| other.member == member) {
+            arc.remove(first + further);
+            self.points -= 1;
         }
-        self.names.extend(join.into_iter().map(|(member, name)| (member, Box::from(name))));
-        let stays = |point: &Point| gone.is_empty() || !gone.contains(&point.member);
-        if added.is_empty() {
-            self.points.retain(stays);
+    }
+
+    /// Has as many arcs as suit the points.
+    fn divide(&mut self) {
+        let (fewest, most) = PER_ARC;
+        let mut arcs = self.arcs.len();
+        while arcs < ARCS_MAX && self.points > arcs * most {
+            arcs *= 2;
+        }
+        while arcs > 1 && self.points < arcs * fewest {
+            arcs /= 2;
+        }
+        if arcs == self.arcs.len() {
             return;
         }
-        added.sort_unstable_by(|a, b| order(&self.names, a, b));
-        let mut merged = Vec::with_capacity(self.points.len() + added.len());
-        let kept = self.points.iter().copied().filter(stays).peekable();
-        merged.extend(Merge { names: &self.names, kept, added: added.into_iter().peekable() });
-        self.points = merged;
+        let all = std::mem::replace(&mut self.arcs, vec![Vec::new(); arcs]);
+        for point in all.into_iter().flatten() {
+            let number = self.arc_of(point.at);
+            if let Some(arc) = self.arcs.get_mut(number) {
+                arc.push(point);
+            }
+        }
     }
 }
 
+/// How many points a member of a weight has.
+pub fn points_of_weight(weight: Weight) -> usize {
+    4 * digests(weight) as usize
+}
+
+fn digests(weight: Weight) -> u32 {
+    (40 * weight.thousandths() + 500) / 1000
+}
+
 /// The points of one member, in no order.
-fn member_points(member: u32, name: &str, weight: Weight) -> Vec<Point> {
-    let digests = (40 * weight.thousandths() + 500) / 1000;
+fn points_of(name: &str, weight: Weight) -> Vec<u32> {
     let mut text = String::with_capacity(name.len() + 5);
-    let mut all = Vec::new();
-    for i in 0..digests {
+    let mut all = Vec::with_capacity(points_of_weight(weight));
+    for i in 0..digests(weight) {
         text.clear();
         // Writing to a String cannot fail.
         let _ = write!(text, "{name}-{i}");
-        all.extend(points(digest(text.as_bytes())).map(|at| Point { at, member }));
+        all.extend(points(digest(text.as_bytes())));
     }
     all
 }
 
-/// Two sorted runs of points as one.
-struct Merge<'a, K: Iterator<Item = Point>, A: Iterator<Item = Point>> {
-    names: &'a BTreeMap<u32, Box<str>>,
-    kept: Peekable<K>,
-    added: Peekable<A>,
-}
-
-impl<K: Iterator<Item = Point>, A: Iterator<Item = Point>> Iterator for Merge<'_, K, A> {
-    type Item = Point;
-
-    fn next(&mut self) -> Option<Point> {
-        match (self.kept.peek(), self.added.peek()) {
-            (Some(kept), Some(added)) if order(self.names, added, kept).is_lt() => {
-                self.added.next()
-            }
-            (Some(_), _) => self.kept.next(),
-            (None, _) => self.added.next(),
-        }
-    }
-}
-
 /// The order on the ring. It is total over the members of one ring, which is what makes the ring
 /// independent of its history.
-fn order(names: &BTreeMap<u32, Box<str>>, a: &Point, b: &Point) -> Ordering {
-    a.at.cmp(&b.at)
-        .then_with(|| names.get(&a.member).cmp(&names.get(&b.member)))
-        .then(a.member.cmp(&b.member))
+fn order(members: &BTreeMap<u32, (Box<str>, Weight)>, a: &Point, b: &Point) -> Ordering {
+    let name = |point: &Point| members.get(&point.member).map(|(name, _)| name);
+    a.at.cmp(&b.at).then_with(|| name(a).cmp(&name(b))).then(a.member.cmp(&b.member))
 }
 
 #[cfg(test)]
@@ -164,14 +195,20 @@ impl Ring {
     pub(super) fn with_points(members: &[(u32, &str, &[u32])]) -> Ring {
         let mut ring = Ring::new();
         for &(member, name, places) in members {
-            let added = places.iter().map(|&at| Point { at, member }).collect();
-            ring.replace(&[], BTreeMap::from([(member, name)]), added);
+            ring.members.insert(member, (name.into(), Weight::default()));
+            places.iter().for_each(|&at| ring.put_in(Point { at, member }));
         }
         ring
     }
 
+    /// Several joins and leaves, as [`Ring::set`] of each.
+    pub(super) fn change(&mut self, leave: &[u32], join: &[(u32, &str, Weight)]) {
+        leave.iter().for_each(|&member| self.set(member, "", None));
+        join.iter().for_each(|&(member, name, weight)| self.set(member, name, Some(weight)));
+    }
+
     /// The ring as (point, number) pairs, in order.
     pub(super) fn layout(&self) -> Vec<(u32, u32)> {
-        self.points.iter().map(|point| (point.at, point.member)).collect()
+        self.arcs.iter().flatten().map(|point| (point.at, point.member)).collect()
     }
 }

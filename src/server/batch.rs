@@ -38,7 +38,9 @@ pub(super) fn weight_of(event: &Event, payload_max: u64) -> usize {
     use crate::message::Request::{Explain, Get, Purge, Queues, Stats, Tasks, Watch, Workers};
     let Event::Request { request, .. } = event else { return 0 };
     match request {
-        Explain(_) | Purge(_) | Queues | Stats | Tasks(_) | Workers => LONG,
+        // Each may take milliseconds; between two batches others have their turn.
+        Queues | Workers => BATCH,
+        Explain(_) | Purge(_) | Stats { .. } | Tasks(_) => LONG,
         Get(_) | Watch(_) => {
             let results = (ASKED / payload_max.max(1)).max(1);
             BATCH / usize::try_from(results).unwrap_or(BATCH).clamp(1, BATCH)

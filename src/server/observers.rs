@@ -77,7 +77,7 @@ impl Observers {
         }
         let Self { ring, next, observers, .. } = self;
         observers.retain_mut(|observer| {
-            core.is_observing(observer.peer) && observer.follow(core, ring, *next, out).is_some()
+            core.is_observing(observer.peer) && observer.follow(ring, *next, out).is_some()
         });
     }
 }
@@ -86,7 +86,6 @@ impl Observer {
     /// `None` if the connection is gone.
     fn follow(
         &mut self,
-        core: &Core,
         ring: &VecDeque<Happening>,
         next: u64,
         out: &mut dyn Outboxes,
@@ -104,9 +103,9 @@ impl Observer {
             }
             let place = usize::try_from(self.at - first).unwrap_or(usize::MAX);
             let Some(happening) = ring.get(place) else { break };
-            if core.is_wanted(happening, &self.filter) {
+            if happening.is_wanted(&self.filter) {
                 frame.clear();
-                core.put_event(happening, &mut frame);
+                happening.put(&mut frame);
                 out.buffer(self.peer)?.extend_from_slice(&frame);
                 room = room.saturating_sub(frame.len());
             }

@@ -130,7 +130,7 @@ pub fn permit(role: Role, grants: Grants, request: &Request) -> Result<(), Refus
         | Request::Queues
         | Request::Workers
         | Request::Tasks(_)
-        | Request::Stats
+        | Request::Stats { .. }
         | Request::Events(_)
         | Request::Queue { .. } => {
             (grants.observe || grants.operate, "the token grants neither observe nor operate")

@@ -288,13 +288,11 @@ impl Stage {
     }
 
     fn with_owner(&self, workload: &Workload) -> f64 {
-        let names: Vec<String> = (0..HANDS.len()).map(name).collect();
-        let join = names.iter().zip(&HANDS).zip(0..).map(|((name, hand), number)| {
-            let weight = Weight::parse(&hand.pace().to_string()).unwrap_or_default();
-            (number, name.as_str(), weight)
-        });
         let mut ring = Ring::new();
-        ring.change(&[], &join.collect::<Vec<_>>());
+        for (number, hand) in (0..).zip(&HANDS) {
+            let weight = Weight::parse(&hand.pace().to_string()).unwrap_or_default();
+            ring.set(number, &name(number as usize), Some(weight));
+        }
         let with = self.runs.iter().filter(|ran| {
             let key = workload.pieces.get(ran.number).map(|piece| key_of(piece.key));
             let owner = key.and_then(|key| ring.owner(point(key.as_bytes())));

@@ -4,9 +4,11 @@
 //! - `crons`: many periodic tasks at one instant.
 //! - `drift`: workers and kinds that become slow, and workers that fail everything.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
+//! - `names`: that of names nothing stays but what somebody uses.
 //! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
+//! - `stalls`: how long anybody waits while much is to be done.
 //! - `stock`: tasks that take up amounts.
 //! - `times`: backoff.
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
@@ -15,9 +17,11 @@ mod after;
 mod crons;
 mod drift;
 mod lines;
+mod names;
 mod picks;
 mod routes;
 mod shares;
+mod stalls;
 mod stock;
 mod times;
 mod weight;

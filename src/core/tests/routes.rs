@@ -65,7 +65,11 @@ impl Gang {
 
     /// The name of who gets a key; `None` if nobody does.
     fn owner(&mut self, key: &str) -> Option<String> {
-        let runs = self.driver.ask(self.client, &submit(key));
+        let mut runs = self.driver.ask(self.client, &submit(key));
+        // A large ring takes several turns.
+        while runs.is_empty() && !self.driver.core.is_settled() {
+            runs = self.driver.settle();
+        }
         let run = *runs.first()?;
         self.driver.done(run);
         self.names.get(&run.to).cloned()
@@ -151,7 +155,7 @@ fn what_waits_is_sorted_anew_in_slices() {
         driver.core.check();
         slices += 1;
     }
-    assert_eq!(slices, 3, "4096 places at a time");
+    assert_eq!(slices, 10, "1024 places at a time");
     driver.core.check_idle();
     assert!((3000..7000).contains(&moved.len()), "about half has moved: {}", moved.len());
     assert!(moved.iter().all(|run| run.to == new), "to the newcomer");

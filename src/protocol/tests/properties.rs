@@ -76,7 +76,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(Request::Pong),
         Just(Request::Queues),
         Just(Request::Workers),
-        Just(Request::Stats),
+        (any::<u64>(), 1..=1000u32).prop_map(|(cursor, limit)| Request::Stats { cursor, limit }),
         filter.prop_map(|(state, queue, kind, worker, cursor, limit)| {
             Request::Tasks(TaskFilter { state, queue, kind, worker, cursor, limit })
         }),

@@ -324,7 +324,7 @@ impl Auditor {
                 self.retries.insert(*id);
                 Some(Asked::Retry { id: *id, from: self.steps(*id) })
             }
-            Request::Queues | Request::Workers | Request::Tasks(_) | Request::Stats => {
+            Request::Queues | Request::Workers | Request::Tasks(_) | Request::Stats { .. } => {
                 Some(Asked::Json)
             }
             Request::Purge(_) | Request::Events(_) => Some(Asked::Json),

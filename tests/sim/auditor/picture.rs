@@ -53,7 +53,7 @@ fn hello() -> Box<Hello> {
 
 /// STATS of a core.
 pub(super) fn stats(core: &mut Core, now: Now) -> Value {
-    ask(core, now, Request::Stats)
+    ask(core, now, Request::Stats { cursor: 0, limit: 1000 })
 }
 
 /// Every task that a core holds: what of it must survive a restart, in words.

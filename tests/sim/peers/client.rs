@@ -208,7 +208,7 @@ impl Client {
             1 => Request::Queues,
             2 => Request::Workers,
             3 => Request::Tasks(TaskFilter { limit: 100, ..TaskFilter::default() }),
-            4 => Request::Stats,
+            4 => Request::Stats { cursor: 0, limit: 1000 },
             5 => Request::Queue { name: queue, policies: Vec::new() },
             _ => {
                 net.mark("a queue's policies change");
