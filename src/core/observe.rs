@@ -40,7 +40,7 @@ const PER_MS: u64 = 1000;
 /// Stands behind the figure of a run that was far longer than its kind's.
 pub(super) const STRAGGLED: (&str, u64) = ("straggler", 1);
 
-/// Something that happened to a task or to a worker's session. [`Core::put_event`] spells it.
+/// Something that happened to a task or to a worker's session. [`Happening::put`] spells it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Happening {
     /// Its number: one more than that of the one before it.
