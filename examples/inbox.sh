@@ -10,10 +10,10 @@ printf 'SUBMIT %s reply=%s\n%s' "$1" "$reply" "${2-}" | redis -x LPUSH '{ganger:
 while :; do
   told=$(redis BRPOP "{ganger:0}:reply:$reply" 0) # the list's name, then the frame: header, payload
   told=${told#*$'\n'}
-  header=${told%%$'\n'*} payload=${told#*$'\n'}
+  header=${told%%$'\n'*} payload=${told#"$header"} # an LF before it, if there is one
   case $header in
   OK*) echo "submitted: ${header#OK }" >&2 ;;
-  RESULT*' done '*) printf '%s\n' "$payload"; exit ;;
+  RESULT*' done '*) printf '%s\n' "${payload#$'\n'}"; exit ;;
   RESULT*) echo "$header" >&2; exit 1 ;;
   ERR*) echo "$header" >&2; exit 2 ;;
   esac

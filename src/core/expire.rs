@@ -2,6 +2,7 @@
 
 use crate::core::dispatch::APART;
 use crate::core::limits::ASIDE;
+use crate::core::queues::Queue;
 use crate::core::tasks::Phase;
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
@@ -17,6 +18,12 @@ const HOUSEKEEPING_US: u64 = 60_000_000;
 
 /// How long an empty queue without policies is kept, in microseconds.
 const IDLE_QUEUE_US: u64 = 3_600_000_000;
+
+/// How many queues or classes without tasks make place for others at once.
+const PLACES: usize = 16;
+
+/// How long after a vain look for such a queue or class there is none, in microseconds.
+const CROWDED_US: u64 = 10_000;
 
 impl Core {
     pub(super) fn on_due(&mut self, fx: &mut Effects) {
@@ -192,9 +199,7 @@ impl Core {
         let now_us = self.now.mono_us;
         let idle = self.queues.iter().filter(|(number, queue)| {
             let idle = now_us.saturating_sub(queue.used_us) >= IDLE_QUEUE_US;
-            let empty =
-                queue.counts.held() == 0 && queue.runs.count == 0 && !self.holds.has_queue(*number);
-            !queue.configured && idle && empty
+            idle && self.is_unused(*number, queue)
         });
         let idle: Vec<u32> = idle.map(|(number, _)| number).collect();
         idle.into_iter().for_each(|number| self.forget_queue(number));
@@ -215,6 +220,40 @@ impl Core {
             self.workers.forget_paces();
         }
         self.arm_housekeeping();
+    }
+
+    /// Whether a queue can be forgotten: it is as one that is made anew.
+    fn is_unused(&self, number: u32, queue: &Queue) -> bool {
+        let empty = queue.counts.held() == 0 && queue.runs.count == 0;
+        !queue.configured && empty && !self.holds.has_queue(number)
+    }
+
+    /// There are as many queues as may be: forgets some without tasks.
+    pub(super) fn forget_idle_queues(&mut self) {
+        if self.now.mono_us < self.crowded_us {
+            return;
+        }
+        let idle = self.queues.iter().filter(|(number, queue)| {
+            queue.classes.len() <= PLACES && self.is_unused(*number, queue)
+        });
+        let idle: Vec<u32> = idle.map(|(number, _)| number).take(PLACES).collect();
+        if idle.is_empty() {
+            self.crowded_us = self.now.mono_us + CROWDED_US;
+        }
+        idle.into_iter().for_each(|number| self.forget_queue(number));
+    }
+
+    /// There are as many classes as may be: forgets some without tasks.
+    pub(super) fn forget_idle_classes(&mut self) {
+        if self.now.mono_us < self.crowded_us {
+            return;
+        }
+        let idle = self.queues.classes().filter(|(_, class)| class.tasks == 0);
+        let idle: Vec<u32> = idle.map(|(number, _)| number).take(PLACES).collect();
+        if idle.is_empty() {
+            self.crowded_us = self.now.mono_us + CROWDED_US;
+        }
+        idle.into_iter().for_each(|number| self.forget_class(number));
     }
 
     fn forget_queue(&mut self, number: u32) {

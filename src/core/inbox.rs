@@ -53,7 +53,9 @@ impl Core {
                     fx.tell(reply, line, KEEP_REFUSAL_MS);
                 }
                 match entry.beyond {
-                    Some(limit) => Taken::TooLarge { limit, line },
+                    Some(length) => {
+                        Taken::TooLarge { length, beginning: fx.text(&entry.bytes), line }
+                    }
                     None => Taken::Refused { entry: fx.text(&entry.bytes), line },
                 }
             }

@@ -209,6 +209,8 @@ pub struct Core {
     owned: BTreeMap<u32, BTreeSet<u32>>,
     /// Released tasks that wait for others than those who released them, by class.
     apart: BTreeMap<u32, Apart>,
+    /// Monotonic microseconds before which no queue or class is looked for that can make place.
+    crowded_us: u64,
     /// Runs without leases that the store has handed back, until all records are in.
     found_runs: Vec<FoundRun>,
     holds: Holds,
@@ -262,6 +264,7 @@ impl Core {
             saved: BTreeSet::new(),
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
+            crowded_us: 0,
             found_runs: Vec::new(),
             holds: Holds::default(),
             after: After::default(),
@@ -416,19 +419,14 @@ impl Core {
     fn pair(&mut self, worker: u32, kind: u32) -> crate::cost::Pair {
         let serial = self.kinds.serial(kind);
         let session = self.workers.sessions.at_mut(worker);
-        if let Some(Some((its, pair))) = session.pairs.get(kind as usize)
+        if let Some((its, pair)) = session.pairs.get(&kind)
             && *its == serial
             && self.costs.holds(*pair)
         {
             return *pair;
         }
         let pair = self.costs.pair(self.kinds.text(kind), &session.title);
-        if session.pairs.len() <= kind as usize {
-            session.pairs.resize(kind as usize + 1, None);
-        }
-        if let Some(slot) = session.pairs.get_mut(kind as usize) {
-            *slot = Some((serial, pair));
-        }
+        session.pairs.insert(kind, (serial, pair));
         pair
     }
 }

@@ -164,7 +164,7 @@ impl Core {
     /// are too many pairs, those without an account of their own count as unmeasured.
     pub(super) fn estimate_on(&self, worker: u32, kind: u32) -> Option<u64> {
         let session = self.workers.sessions.get(worker)?;
-        let known = session.pairs.get(kind as usize).copied().flatten();
+        let known = session.pairs.get(&kind).copied();
         let known = known.filter(|(its, _)| *its == self.kinds.serial(kind));
         let known = known.map(|(_, pair)| pair).filter(|pair| self.costs.holds(*pair));
         let pair = known.or_else(|| self.costs.find(self.kinds.text(kind), &session.title))?;

@@ -172,13 +172,17 @@ impl Core {
         {
             return Some(class);
         }
+        // Places are made by forgetting what has no tasks; not this demand.
+        self.demands.keep(demand);
+        if self.queues.class_count() >= self.settings.classes_max {
+            self.forget_idle_classes();
+        }
         let room = self.queues.class_count() < self.settings.classes_max;
         let queue = if room { self.queue_by_name(submit.queue()) } else { None };
         let Some(queue) = queue else {
-            self.demands.drop_unused(demand);
+            self.demands.give_up(demand);
             return None;
         };
-        self.demands.keep(demand);
         let kind = self.kinds.take(submit.kind());
         Some(self.new_class(Parts { queue, kind, size, demand }))
     }
@@ -187,6 +191,9 @@ impl Core {
     pub(super) fn queue_by_name(&mut self, name: &str) -> Option<u32> {
         if let Some(queue) = self.queue_names.find(name).and_then(|name| self.queues.find(name)) {
             return Some(queue);
+        }
+        if self.queues.len() >= self.settings.queues_max {
+            self.forget_idle_queues();
         }
         if self.queues.len() >= self.settings.queues_max {
             return None;

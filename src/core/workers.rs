@@ -71,9 +71,9 @@ pub(super) struct Worker {
     pub(super) returned_us: u64,
     /// How many times as long as usual its runs take, for the route `fastest`.
     pub(super) slowness: Ratio,
-    /// Where the figures of each kind are booked, by the kind's number, with the serial of the kind
+    /// Where the figures of each kind that it has run are booked, by the kind's number, with the serial of the kind
     /// that it was the number of.
-    pub(super) pairs: Vec<Option<(u32, Pair)>>,
+    pub(super) pairs: BTreeMap<u32, (u32, Pair)>,
     /// `session=… worker=…` of its state lines.
     pub(super) lease_words: String,
 }
@@ -100,7 +100,7 @@ impl Worker {
             restored: false,
             returned_us: 0,
             slowness: Ratio::ONE,
-            pairs: Vec::new(),
+            pairs: BTreeMap::new(),
             lease_words: format!(" session={session} worker={title}"),
             title,
         }

@@ -9,7 +9,7 @@ use crate::message::{Refusal, Submit};
 pub struct Entry {
     /// As it stands in the inbox, so that it can be found there again.
     pub bytes: Bytes,
-    /// The limit in bytes that it is beyond; `bytes` is only its beginning then.
+    /// How long it is, if it is beyond the limit; `bytes` is only its beginning then.
     pub beyond: Option<u64>,
     /// `reply=`: the list that is told. Also of one that is refused, where it can be read.
     pub reply: Option<String>,

@@ -25,7 +25,7 @@ pub fn entry_too_large(beginning: Bytes, length: u64, payload_max: u64) -> Entry
     let limit = entry_max(payload_max);
     let text = format!("an entry of {length} bytes is over the limit of {limit}");
     let submit = Err(Refusal::new(Code::TooLarge, text));
-    Entry { reply: reply_of(&beginning), beyond: Some(limit), bytes: beginning, submit }
+    Entry { reply: reply_of(&beginning), beyond: Some(length), bytes: beginning, submit }
 }
 
 /// The entry as a frame: what it may leave out is added.

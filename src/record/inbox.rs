@@ -26,10 +26,12 @@ pub enum Taken {
         /// ERR with its line feed.
         line: Text,
     },
-    /// It was never read: if the next entry is as long as that, it goes to the refused ones.
+    /// It was never read whole, and goes to the refused ones.
     TooLarge {
-        /// The limit that it is beyond, in bytes.
-        limit: u64,
+        /// How long it is, in bytes.
+        length: u64,
+        /// Its beginning.
+        beginning: Text,
         /// ERR with its line feed.
         line: Text,
     },

@@ -72,11 +72,12 @@ pub(super) fn put<'a>(plan: &mut Plan<'a>, keys: &Keys, batch: &'a Batch) {
                 let kept = kept.get(..REFUSED_BYTES).unwrap_or(kept);
                 refused.push(Arg::from([bytes(line), kept].concat()));
             }
-            Taken::TooLarge { limit, line } => {
+            Taken::TooLarge { length, beginning, line } => {
                 plan.command("TAKE", &keys.inbox(), std::mem::take(&mut entries));
                 let place = plan.place(&keys.refused());
                 let numbers = [place, REFUSED_MAX, REFUSED_BYTES].map(|n| n.to_string().into());
-                let args = [limit.to_string().into()].into_iter().chain(numbers);
+                let args = [length.to_string().into(), bytes(beginning).into()];
+                let args = args.into_iter().chain(numbers);
                 plan.command("CUT", &keys.inbox(), args.chain([bytes(line).into()]));
             }
         }

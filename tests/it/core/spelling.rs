@@ -162,8 +162,8 @@ impl Spelling {
                 Taken::Refused { entry: its, line } => {
                     format!("! Refuse {} {}", entry(its), entry(line))
                 }
-                Taken::TooLarge { limit, line } => {
-                    format!("! Refuse what is beyond {limit} {}", entry(line))
+                Taken::TooLarge { length, line, .. } => {
+                    format!("! Refuse what has {length} bytes {}", entry(line))
                 }
             });
         }

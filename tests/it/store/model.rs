@@ -210,9 +210,9 @@ impl Turn {
         self
     }
 
-    pub(super) fn cut(mut self, limit: u64, line: &str) -> Self {
-        let line = self.text(line);
-        self.0.inbox.taken.push(Taken::TooLarge { limit, line });
+    pub(super) fn cut(mut self, length: u64, beginning: &str, line: &str) -> Self {
+        let (beginning, line) = (self.text(beginning), self.text(line));
+        self.0.inbox.taken.push(Taken::TooLarge { length, beginning, line });
         self
     }
 

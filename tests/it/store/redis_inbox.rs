@@ -106,7 +106,8 @@ fn no_more_is_found_than_was_asked_for() {
     let (_, found) = take(BITE);
     let [Found::TooLarge { length: 10_001, beginning }] = &found[..] else { panic!("{found:?}") };
     assert_eq!(&beginning[..], "y".repeat(4096).as_bytes());
-    store.commit(&Turn::at(START_MS).cut(10_000, "ERR too-large\n").0).unwrap();
+    let beginning = "y".repeat(4096);
+    store.commit(&Turn::at(START_MS).cut(10_001, &beginning, "ERR too-large\n").0).unwrap();
     assert_eq!(refused(&mut client), [format!("ERR too-large\n{}", "y".repeat(10_001))]);
     assert_eq!(waiting(&mut client), ["c"]);
 }
@@ -207,16 +208,26 @@ fn what_somebody_else_removed_meanwhile_takes_nothing_with_it() {
 }
 
 #[test]
-fn an_entry_that_is_no_longer_too_large_is_left_alone() {
+fn only_the_large_entry_that_was_judged_is_refused_wherever_it_stands_now() {
     let server = Server::start();
     let mut client = server.client();
     let mut store = open(options(server.url()));
-    for now_there in [None, Some("small")] {
-        now_there.into_iter().for_each(|entry| push(&mut client, &[entry]));
-        store.commit(&Turn::at(START_MS).cut(10_000, "ERR too-large\n").0).unwrap();
-        assert_eq!(waiting(&mut client), now_there.into_iter().collect::<Vec<_>>());
-        assert!(refused(&mut client).is_empty());
+    let mut cut = |length: u64, beginning: &str| {
+        store.commit(&Turn::at(START_MS).cut(length, beginning, "ERR too-large\n").0).unwrap();
+    };
+    let (judged, other) = ("y".repeat(10_001), "z".repeat(10_001));
+    cut(10_001, "yyy");
+    assert!(refused(&mut client).is_empty(), "somebody else has removed it");
+    push(&mut client, &[&judged]);
+    // Others came to the right end since.
+    for entry in ["small", &other] {
+        client.rpush::<_, _, ()>(INBOX, entry).unwrap();
     }
+    cut(10_002, "yyy");
+    assert_eq!(waiting(&mut client).len(), 3);
+    cut(10_001, "yyy");
+    assert_eq!(waiting(&mut client), [other.as_str(), "small"]);
+    assert_eq!(refused(&mut client), [format!("ERR too-large\n{judged}")]);
 }
 
 #[test]

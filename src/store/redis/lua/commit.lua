@@ -12,7 +12,8 @@
 --      then   steps: command, place in KEYS, number of arguments, arguments; beside Redis's own
 --             commands
 --        TAKE entry ...                      removes these entries of a list, oldest (rightmost) first
---        CUT limit place most bytes line     removes the oldest entry if it is longer than the limit,
+--        CUT length beginning place most bytes line
+--                                            removes the oldest entry of that length that begins so,
 --                                            and tells the list in that place what it was
 --        TELL most ms value ...              pushes to a list of at most so many, which lives at least
 --                                            so long (0: for ever); does nothing to a key that is no list
@@ -46,12 +47,18 @@ local function take(key, from, to)
   for at = from + same, to do redis.call('LREM', key, -1, ARGV[at]) end
 end
 
-local function cut(key, limit, place, most, bytes, line)
+-- Nearly always it is the right end, too; others may have pushed there since.
+local function cut(key, length, beginning, place, most, bytes, line)
   if not is_list(key) then return end
-  local entry = redis.call('LINDEX', key, -1)
-  if #entry <= tonumber(limit) then return end
-  redis.call('LTRIM', key, 0, -2)
-  tell(KEYS[tonumber(place)], most, '0', line .. string.sub(entry, 1, tonumber(bytes)))
+  for at = 1, 10000 do
+    local entry = redis.call('LINDEX', key, -at)
+    if not entry then return end
+    if #entry == tonumber(length) and string.sub(entry, 1, #beginning) == beginning then
+      redis.call('LREM', key, -1, entry)
+      tell(KEYS[tonumber(place)], most, '0', line .. string.sub(entry, 1, tonumber(bytes)))
+      return
+    end
+  end
 end
 
 local kind = redis.call('TYPE', fence).ok
