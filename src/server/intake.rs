@@ -67,7 +67,7 @@ impl Intake {
         self.rung = true;
     }
 
-    /// What to ask the store for now, if anything.
+    /// What to ask the store for next, if it is time to ask.
     pub(super) fn next(&mut self, has_room: bool) -> Option<Bite> {
         if self.stage != Stage::Idle || !self.rung || !has_room {
             return None;

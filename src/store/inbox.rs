@@ -40,6 +40,6 @@ pub enum Ring {
     Rung,
     /// None that are known of.
     Quiet,
-    /// It cannot be told, and never will be: they are to be looked for now and then.
+    /// It cannot be told: they have to be looked for every second.
     Deaf,
 }
