@@ -8,7 +8,7 @@ mod names;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
-use crate::core::dispatch::{APART, NOBODY};
+use crate::core::dispatch::{APART, NOBODY, NOWHERE};
 use crate::core::limits::ASIDE;
 use crate::core::line::Line;
 use crate::core::queues::Counts;
@@ -185,6 +185,8 @@ impl Core {
                     aside.insert(task.id);
                 } else if task.is_isolated() {
                     suspects.insert((task.class, task.id));
+                } else if owner == NOWHERE {
+                    assert!(self.lapsed.contains(&task.id), "task {} waits nowhere", task.id);
                 } else {
                     *waiting.entry(task.class).or_default() += 1;
                 }

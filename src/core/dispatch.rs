@@ -15,8 +15,8 @@ use crate::task::State;
 /// The owner of a task that waits in no owner's line.
 pub(super) const NOBODY: u32 = u32::MAX;
 
-/// The owner of a ready task that waits in no line: it has just become ready, or has just been taken
-/// out to be leased. A task that comes back may have older places in a line than its own; none of
+/// The owner of a ready task that waits in no line: it has just become ready, has just been taken out
+/// to be leased, or has expired and is about to end. A task that comes back may have older places in a line than its own; none of
 /// them stands for it while it has this owner.
 pub(super) const NOWHERE: u32 = u32::MAX - 1;
 
@@ -80,8 +80,8 @@ impl Core {
 
     /// A ready task that waits nowhere is leased at once if that is possible, else it waits.
     pub(super) fn enter(&mut self, slot: u32, fx: &mut Effects) {
-        if self.is_key_full(slot) {
-            return self.set_aside(slot);
+        if self.is_barred(slot) {
+            return self.bar(slot);
         }
         if self.offer_apart(slot, fx) {
             return;
@@ -366,6 +366,10 @@ impl Core {
     /// Leases what waits in an unkeyed class while somebody is free.
     pub(super) fn serve(&mut self, class: u32, fx: &mut Effects) {
         while self.waits(class) {
+            if self.is_head_barred(class) {
+                self.list_head(class);
+                continue;
+            }
             let Some(worker) = self.pick(class) else { return };
             let Some(slot) = self.take_first(class, NOBODY) else { return };
             self.lease(slot, worker, fx);

@@ -165,9 +165,9 @@ impl Core {
                 }
                 self.dropped += 1;
                 self.queues.class_mut(number).spill.pop();
-            } else if self.is_key_full(place.slot) {
+            } else if self.is_barred(place.slot) {
                 self.queues.class_mut(number).waiting -= 1;
-                self.set_aside(place.slot);
+                self.bar(place.slot);
             } else {
                 return Some((since_us, place));
             }

@@ -197,6 +197,8 @@ pub struct Core {
     dropped: usize,
     /// Classes at whose line the look for a task whose key has room was broken off.
     half_looked: BTreeSet<u32>,
+    /// Tasks that have expired, to be ended with the next look at deadlines.
+    lapsed: Vec<TaskId>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
     returning: Vec<Returning>,
     /// Queues with tasks that a changed `key-limit=` has released, to come back a slice a turn.
@@ -258,6 +260,7 @@ impl Core {
             put_aside: 0,
             dropped: 0,
             half_looked: BTreeSet::new(),
+            lapsed: Vec::new(),
             returning: Vec::new(),
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
@@ -338,6 +341,7 @@ impl Core {
     /// Whether something goes on in the next turn that was begun in this one.
     fn is_busy(&self) -> bool {
         let over = self.opened.is_empty()
+            && self.lapsed.is_empty()
             && self.returning.is_empty()
             && self.half_looked.is_empty()
             && self.released.is_empty()
