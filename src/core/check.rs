@@ -65,7 +65,7 @@ impl Core {
                 self.check_set_aside(slot, task);
                 continue;
             }
-            if self.is_key_full(slot) {
+            if self.is_barred(slot) {
                 continue;
             }
             assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);

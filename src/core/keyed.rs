@@ -1,6 +1,6 @@
 //! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
 
-use crate::core::dispatch::{APART, NOBODY};
+use crate::core::dispatch::{APART, NOBODY, NOWHERE};
 use crate::core::limits::ASIDE;
 use crate::core::line::{Line, Place};
 use crate::core::queues::Class;
@@ -302,12 +302,12 @@ impl Core {
             return;
         };
         let Phase::Ready { owner, .. } = task.phase else { return };
-        if task.is_isolated() || [APART, ASIDE].contains(&owner) {
+        if task.is_isolated() || [APART, ASIDE, NOWHERE].contains(&owner) {
             return;
         }
         self.queues.class_mut(number).waiting -= 1;
-        if self.is_key_full(place.slot) {
-            return self.set_aside(place.slot);
+        if self.is_barred(place.slot) {
+            return self.bar(place.slot);
         }
         if self.offer_apart(place.slot, fx) {
             return;
