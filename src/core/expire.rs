@@ -185,7 +185,7 @@ impl Core {
     }
 
     /// An expired task has been met that is in no line (any more), before its deadline was looked at:
-    /// it ends when deadlines are, whatever the clock says then.
+    /// it ends when they are, unless the clock was set back.
     pub(super) fn lapse(&mut self, slot: u32) {
         self.take_out(slot);
         self.lapsed.push(self.tasks.at(slot).id);
@@ -194,9 +194,14 @@ impl Core {
     fn end_lapsed(&mut self, fx: &mut Effects) {
         for id in std::mem::take(&mut self.lapsed) {
             let Some(slot) = self.tasks.find(id) else { continue };
-            if matches!(self.tasks.at(slot).phase, Phase::Ready { owner: NOWHERE, .. }) {
+            if !matches!(self.tasks.at(slot).phase, Phase::Ready { owner: NOWHERE, .. }) {
+                continue;
+            }
+            if self.is_expired(slot) {
                 self.withdraw(slot, fx);
                 self.bury(slot, State::Cancelled, "expired", fx);
+            } else {
+                self.enter(slot, fx);
             }
         }
     }
