@@ -26,7 +26,8 @@ pub const RESULT_CAP: u64 = 1 << 30;
 pub struct Options {
     /// Bytes of results to keep; beyond, the oldest are forgotten first.
     pub result_cap: u64,
-    /// Disk: go on with a database that had to be repaired, rather than refuse it.
+    /// Go on with data that were damaged, rather than refuse them: on disk a database that had to be
+    /// repaired, in Redis keys that lost rows.
     pub accept_repair: bool,
     /// Redis: who holds the shard, as [`redis::Options::holder`]. Empty by default, which no Redis
     /// is opened with.
@@ -56,6 +57,7 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Error> {
         Some((scheme, _)) if redis::is_scheme(scheme) => {
             let told = redis::Options {
                 allow_unsafe: options.allow_unsafe,
+                accept_repair: options.accept_repair,
                 result_bytes_max: options.result_cap,
                 ..redis::Options::new(url, options.holder.as_str())
             };

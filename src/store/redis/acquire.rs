@@ -80,15 +80,13 @@ fn attempt(
     let fence = keys.fence().name;
     let found = found_nonce(link, &fence)?;
     let (nonce, lineage) = (random(), random());
-    let kept = keys.kept();
-    let mut call = scripts.acquire.call(1 + kept.len());
-    call.arg(&fence);
-    for key in &kept {
-        call.arg(&key.name);
-    }
+    let kept = [keys.finished().name, keys.cost().name];
+    let mut call = scripts.acquire.call(1 + keys.counted().len() + kept.len());
+    call.arg(&fence).arg(keys.counted()).arg(&kept);
     call.arg(&options.holder).arg(&nonce).arg(found).arg(VERSION);
     call.arg(options.lease_ms()).arg(lineage);
     call.arg(options.lineage.as_deref().unwrap_or_default());
+    call.arg(if options.accept_repair { "yes" } else { "no" });
     let reply = link.run(&scripts.acquire, &call.get_packed_command())?;
     let reply = Reply::read(reply, &nonce)?;
     match reply.word() {
@@ -121,6 +119,9 @@ fn held(reply: &Reply, nonce: String) -> Result<Attempt, Failure> {
         "" => TaskId::default(),
         last => last.parse().map_err(|_| damaged("last is no task identifier"))?,
     };
+    if let Some(rows) = reply.rows(6) {
+        tracing::warn!("{rows}: accepted, as told; what is missing is lost");
+    }
     if let Ok(now_ms) = reply.detail(5).parse::<u64>() {
         compare_clocks(now_ms);
     }

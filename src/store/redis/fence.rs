@@ -52,6 +52,16 @@ impl Reply {
         self.words.get(2 + place).map_or("", String::as_str)
     }
 
+    /// What follows TYPE, ROWS or HELD from such a place on: which keys have other rows than they had.
+    pub(super) fn rows(&self, place: usize) -> Option<String> {
+        let words = self.words.get(2 + place..).unwrap_or_default();
+        let told = words.chunks_exact(3).filter_map(|three| match three {
+            [key, found, wanted] => Some(format!("{key} has {found} of {wanted} rows")),
+            _ => None,
+        });
+        Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
+    }
+
     /// The reply as a failure; `skip` is the number of details before those of the refusal.
     pub(super) fn refusal(&self, fence: &str, skip: usize) -> Failure {
         let detail = |place| self.detail(skip + place);
@@ -71,6 +81,12 @@ impl Reply {
                 detail(0)
             )),
             "SEQ" => return Self::other_state(fence, detail(0), detail(1)),
+            "ROWS" => Error::Corrupt(format!(
+                "{}: rows were evicted, deleted or added by somebody, so tasks may be lost; nothing \
+                 was written. See that this Redis evicts nothing and who else writes to it; then \
+                 restore its data, or go on with what is left by --accept-repair",
+                self.rows(skip).unwrap_or_else(|| format!("{fence} does not tell all rows"))
+            )),
             "TYPE" => Error::Corrupt(format!(
                 "the key {} is a {} where a {} belongs; nothing was written. Remove or rename it, \
                  then start again",

@@ -10,7 +10,13 @@ use crate::task::TaskId;
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) kind: Type,
+    /// Its place among those whose rows are counted, if it is one.
+    pub(super) counted: Option<usize>,
 }
+
+/// The hashes that are read at the start: none may lose a row unseen. In the order of the scripts.
+pub(super) const COUNTED: [&str; 10] =
+    ["tasks", "state", "dead", "holds", "queues", "workers", "stats", "runs", "crons", "buckets"];
 
 /// The type of a key's value, as the command TYPE names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +45,18 @@ impl Type {
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
+    counted: [String; COUNTED.len()],
 }
 
 impl Keys {
     pub(super) fn new(shard: u8) -> Self {
-        Self { prefix: format!("{{ganger:{shard}}}:") }
+        let prefix = format!("{{ganger:{shard}}}:");
+        Self { counted: COUNTED.map(|word| format!("{prefix}{word}")), prefix }
+    }
+
+    /// The names of the keys whose rows are counted, in the order of the scripts.
+    pub(super) fn counted(&self) -> &[String] {
+        &self.counted
     }
 
     /// Who may write, and how far the writes have come.
@@ -155,26 +168,9 @@ impl Keys {
         self.key(Type::Any, &format!("reply:{}", escaped(name)))
     }
 
-    /// The keys whose presence without a fence says that the fence was lost.
-    pub(super) fn kept(&self) -> Vec<Key> {
-        vec![
-            self.tasks(),
-            self.state(),
-            self.dead(),
-            self.buckets(),
-            self.finished(),
-            self.holds(),
-            self.queues(),
-            self.workers(),
-            self.measured(),
-            self.cost(),
-            self.runs(),
-            self.crons(),
-        ]
-    }
-
     fn key(&self, kind: Type, words: &str) -> Key {
-        Key { name: format!("{}{words}", self.prefix), kind }
+        let counted = COUNTED.iter().position(|&counted| counted == words);
+        Key { name: format!("{}{words}", self.prefix), kind, counted }
     }
 }
 
@@ -225,7 +221,7 @@ mod tests {
     #[test]
     fn every_key_carries_the_hash_tag_first() {
         let keys = Keys::new(7);
-        let mut all: Vec<String> = keys.kept().into_iter().map(|key| key.name).collect();
+        let mut all: Vec<String> = keys.counted().to_vec();
         all.extend([keys.fence().name, keys.events(), keys.machine("a}b{c").name]);
         all.extend([keys.queue("q").name, keys.stats("k@w").name]);
         for key in all {
@@ -234,6 +230,21 @@ mod tests {
                 "{key}"
             );
         }
+    }
+
+    #[test]
+    fn the_scripts_count_the_rows_of_these_keys() {
+        let keys = Keys::new(0);
+        let at = |key: Key| key.counted;
+        let all = [keys.tasks(), keys.state(), keys.dead(), keys.holds(), keys.queues()];
+        let rest = [keys.workers(), keys.measured(), keys.runs(), keys.crons(), keys.buckets()];
+        let places: Vec<_> = all.into_iter().chain(rest).map(at).collect();
+        assert_eq!(places, (0..COUNTED.len()).map(Some).collect::<Vec<_>>());
+        assert_eq!(at(keys.finished()), None);
+        let script = include_str!("lua/rows.lua");
+        let words = script.split("=%d").filter_map(|text| text.rsplit([' ', '\'']).next());
+        assert_eq!(words.take(COUNTED.len()).collect::<Vec<_>>(), COUNTED);
+        assert!(script.contains(&format!("COUNTED = {}", COUNTED.len())));
     }
 
     #[test]

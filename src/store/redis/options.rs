@@ -17,6 +17,8 @@ pub struct Options {
     pub lineage: Option<String>,
     /// Use a Redis without an append-only file, which forgets what was acknowledged when it ends.
     pub allow_unsafe: bool,
+    /// Take data of which rows were lost, or that somebody added rows to; no by default.
+    pub accept_repair: bool,
     /// Publish events; yes by default.
     pub events: bool,
     /// How long results may be in bytes together; 1 GiB by default.
@@ -42,6 +44,7 @@ impl Options {
             shard: 0,
             lineage: None,
             allow_unsafe: false,
+            accept_repair: false,
             events: true,
             result_bytes_max: 1 << 30,
             lease: Duration::from_secs(6),

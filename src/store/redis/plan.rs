@@ -4,20 +4,24 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::commit::Sent;
 use super::fence::Fence;
-use super::keys::{Key, Keys};
+use super::keys::{COUNTED, Key, Keys};
 use super::scripts::Script;
 use crate::task::TaskId;
 
 /// Arguments of one command at most: Lua unpacks 7999 values and no more.
 const ARGS_MAX: usize = 4000;
 
-/// Where the keys of a plan begin: KEYS counts from 1, and the fence and the channel come first.
-const FIRST_KEY: usize = 3;
+/// Where the counted keys begin: KEYS counts from 1, and the fence and the channel come first.
+const FIRST_COUNTED: usize = 3;
+
+/// Where the keys of a plan begin that are not counted.
+const FIRST_KEY: usize = FIRST_COUNTED + COUNTED.len();
 
 /// Commands for one call of the commit script. Values are absolute, and what is written twice has
 /// its last value.
 #[derive(Default)]
 pub(super) struct Plan<'a> {
+    /// Those that are not counted, which every call is given anyway.
     keys: Vec<Key>,
     steps: Vec<Step>,
     args: Vec<Arg<'a>>,
@@ -25,7 +29,7 @@ pub(super) struct Plan<'a> {
 
 struct Step {
     command: &'static str,
-    /// Place in `keys`.
+    /// Place in KEYS.
     key: usize,
     /// Arguments, which follow those of the step before.
     count: usize,
@@ -123,17 +127,20 @@ impl<'a> Plan<'a> {
         self.command("HSET", key, set.flat_map(|(field, value)| [field.into(), value.into()]));
     }
 
-    /// The place of a key among those of the script, for an argument.
+    /// The place of a key among those of the script.
     pub(super) fn place(&mut self, key: &Key) -> usize {
-        self.keys.push(key.clone());
-        self.keys.len() - 1 + FIRST_KEY
-    }
-
-    fn step(&mut self, command: &'static str, key: &Key, count: usize) {
+        if let Some(counted) = key.counted {
+            return FIRST_COUNTED + counted;
+        }
         if self.keys.last() != Some(key) {
             self.keys.push(key.clone());
         }
-        self.steps.push(Step { command, key: self.keys.len() - 1, count });
+        FIRST_KEY + self.keys.len() - 1
+    }
+
+    fn step(&mut self, command: &'static str, key: &Key, count: usize) {
+        let key = self.place(key);
+        self.steps.push(Step { command, key, count });
     }
 
     /// The call of the commit script that carries this plan out as the next batch.
@@ -141,8 +148,8 @@ impl<'a> Plan<'a> {
         let digest = self.digest(head);
         let fence = head.fence;
         let next = Fence { seq: fence.seq + 1, digest, ..fence.clone() };
-        let mut call = script.call(2 + self.keys.len());
-        call.arg(keys.fence().name).arg(keys.events());
+        let mut call = script.call(FIRST_KEY - 1 + self.keys.len());
+        call.arg(keys.fence().name).arg(keys.events()).arg(keys.counted());
         for key in &self.keys {
             call.arg(&key.name);
         }
@@ -154,7 +161,7 @@ impl<'a> Plan<'a> {
         }
         let mut args = self.args.iter();
         for step in &self.steps {
-            call.arg(step.command).arg(step.key + FIRST_KEY).arg(step.count);
+            call.arg(step.command).arg(step.key).arg(step.count);
             for arg in args.by_ref().take(step.count) {
                 call.arg(arg.bytes());
             }
@@ -219,7 +226,7 @@ mod tests {
         plan.hash(&keys.tasks(), ids.map(|id| (id, Some(&b"x"[..]))).collect());
         let counts: Vec<usize> = plan.steps.iter().map(|step| step.count).collect();
         assert_eq!(counts, [4000, 4000, 4000, 4000, 2000]);
-        assert_eq!(plan.keys.len(), 1);
+        assert!(plan.steps.iter().all(|step| step.key == FIRST_COUNTED) && plan.keys.is_empty());
     }
 
     #[test]

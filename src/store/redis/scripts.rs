@@ -1,38 +1,50 @@
-//! The scripts. Each file under `lua/` tells its KEYS, its ARGV and every reply at its head.
+//! The scripts. Each file under `lua/` tells its KEYS, its ARGV and every reply at its head; but
+//! for `rows.lua`, which is put before those that guard rows.
+
+use std::borrow::Cow;
 
 use redis::Cmd;
 
 use super::connect::packed;
 
+/// What the scripts share that guard rows.
+const ROWS: &str = include_str!("lua/rows.lua");
+
 /// A script and its name in Redis.
 pub(super) struct Script {
-    code: &'static str,
+    code: Cow<'static, str>,
     script: redis::Script,
 }
 
 impl Script {
     /// Writes a batch, if the fence is ours and the batch is the next one.
     pub(super) fn commit() -> Self {
-        Self::new(include_str!("lua/commit.lua"))
+        Self::guarding(include_str!("lua/commit.lua"))
     }
 
     /// Takes the fence.
     pub(super) fn acquire() -> Self {
-        Self::new(include_str!("lua/acquire.lua"))
+        Self::guarding(include_str!("lua/acquire.lua"))
     }
 
     /// Prolongs the lease, or gives it back.
     pub(super) fn renew() -> Self {
-        Self::new(include_str!("lua/renew.lua"))
+        Self::guarding(include_str!("lua/renew.lua"))
     }
 
     /// Reads the next entries of the inbox.
     pub(super) fn entries() -> Self {
-        Self::new(include_str!("lua/entries.lua"))
+        Self::new(include_str!("lua/entries.lua").into())
     }
 
-    fn new(code: &'static str) -> Self {
-        Self { code, script: redis::Script::new(code) }
+    /// A script with what it shares behind its first line, which Redis reads.
+    fn guarding(code: &'static str) -> Self {
+        let (flags, rest) = code.split_once('\n').unwrap_or((code, ""));
+        Self::new(format!("{flags}\n{ROWS}{rest}").into())
+    }
+
+    fn new(code: Cow<'static, str>) -> Self {
+        Self { script: redis::Script::new(&code), code }
     }
 
     /// The packed command that makes Redis know it.

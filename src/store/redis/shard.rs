@@ -123,8 +123,14 @@ impl Shard {
 
     fn prolong(&self, link: &mut Link, lease_ms: u64) -> Result<Reply, Failure> {
         let (key, fence) = (self.keys.fence().name, &self.fence);
-        let mut call = self.scripts.renew.call(1);
-        call.arg(&key).arg(&fence.epoch).arg(&fence.nonce).arg(&fence.lineage).arg(lease_ms);
+        let counted = self.keys.counted();
+        let mut call = self.scripts.renew.call(1 + counted.len());
+        call.arg(&key)
+            .arg(counted)
+            .arg(&fence.epoch)
+            .arg(&fence.nonce)
+            .arg(&fence.lineage)
+            .arg(lease_ms);
         let reply = link.run(&self.scripts.renew, &call.get_packed_command())?;
         let reply = Reply::read(reply, &fence.nonce)?;
         match reply.word() {

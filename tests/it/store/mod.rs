@@ -18,6 +18,7 @@ mod redis_faults;
 mod redis_forgets;
 mod redis_inbox;
 mod redis_lease;
+mod redis_rows;
 mod redis_state;
 mod storage;
 mod trials;

@@ -33,6 +33,15 @@ pub(super) fn whole_life(n: u64) -> Turn {
     Turn::at(START_MS).submit(id(n), submit_frame(b"in")).end(id(n), "", 0)
 }
 
+/// Everything in a Redis, as DUMP spells it.
+pub(super) fn contents(server: &Server) -> Vec<(String, Vec<u8>)> {
+    let mut client = server.client();
+    let mut keys: Vec<String> = client.keys("*").unwrap();
+    keys.sort();
+    let mut dump = |key: &String| redis::cmd("DUMP").arg(key).query(&mut client).unwrap();
+    keys.iter().map(|key| (key.clone(), dump(key))).collect()
+}
+
 /// The tasks that ended, oldest first.
 pub(super) fn finished(client: &mut Connection) -> Vec<TaskId> {
     let ids: Vec<String> = client.lrange("{ganger:0}:finished", 0, -1).unwrap();
@@ -40,7 +49,7 @@ pub(super) fn finished(client: &mut Connection) -> Vec<TaskId> {
 }
 
 /// One turn of everything that a store keeps.
-fn everything() -> Turn {
+pub(super) fn everything() -> Turn {
     let until_ms = START_MS + HOUR_MS;
     let mut turn = Turn::at(START_MS)
         .submit(id(1), submit_frame(b"hello"))

@@ -5,7 +5,7 @@ use ganger::store::{Error, Store};
 use redis::{Commands, Connection};
 
 use super::model::{Model, START_MS, Turn, id, submit_frame};
-use super::redis::{open, options, whole_life};
+use super::redis::{contents, open, options, whole_life};
 use crate::support::redis::Server;
 
 const FENCE: &str = "{ganger:0}:fence";
@@ -20,15 +20,6 @@ fn commit_after(harm: impl FnOnce(&mut Connection)) -> Error {
     let error = store.commit(&whole_life(1).0).unwrap_err();
     assert_eq!(contents(&server), before, "a refused batch has no effect");
     error
-}
-
-/// Everything in a Redis, as DUMP spells it.
-fn contents(server: &Server) -> Vec<(String, Vec<u8>)> {
-    let mut client = server.client();
-    let mut keys: Vec<String> = client.keys("*").unwrap();
-    keys.sort();
-    let mut dump = |key: &String| redis::cmd("DUMP").arg(key).query(&mut client).unwrap();
-    keys.iter().map(|key| (key.clone(), dump(key))).collect()
 }
 
 /// What a start says.
@@ -106,24 +97,17 @@ fn a_redis_without_its_file_is_refused_unless_allowed() {
 }
 
 #[test]
-fn t10_a_record_removed_by_hand_costs_that_task_alone() {
+fn t10_what_is_only_there_to_look_at_may_be_removed() {
     let server = Server::start();
     let mut store = open(options(server.url()));
-    let mut turn = Turn::at(START_MS);
-    for n in 1..=5 {
-        turn = turn.submit(id(n), submit_frame(b"")).state(id(n), format!("leased at={n}"));
-    }
-    store.commit(&turn.stats("k", "at=1").stats("l", "at=1").queue("q", "spill=1").0).unwrap();
-    let mut client = server.client();
-    for n in [1, 3, 5] {
-        let _: () = client.hdel("{ganger:0}:tasks", id(n).to_string()).unwrap();
-    }
-    // These are for who looks: their lines are kept apart.
-    let _: () = client.del(&["{ganger:0}:stats:k", "{ganger:0}:queue:q"]).unwrap();
+    let turn = Turn::at(START_MS).stats("k", "at=1").stats("l@w", "cost=1 at=1");
+    store.commit(&turn.queue("q", "spill=1").end(id(1), "", 0).0).unwrap();
+    let gone =
+        ["stats:k", "queue:q", "cost", "finished"].map(|word| format!("{{ganger:0}}:{word}"));
+    assert_eq!(server.client().del::<_, usize>(&gone).unwrap(), gone.len());
+    store.commit(&whole_life(2).0).unwrap();
     let mut again = Redis::new(options(server.url())).unwrap();
     let model = Model::load(&mut again);
-    assert_eq!(model.tasks.keys().copied().collect::<Vec<_>>(), [2, 4].map(id));
-    assert!(model.tasks.values().all(|(_, line)| line.is_some()));
     assert_eq!((model.stats.len(), model.queues.len()), (2, 1));
 }
 

@@ -1,24 +1,29 @@
 #!lua flags=allow-oom
 -- KEYS 1    the fence
---      2..  keys that cannot be without it
+--      2..  the keys whose rows are counted, all of them
+--      12.. further keys that cannot be without the fence
 -- ARGV 1    holder          2 nonce, fresh        3 nonce found in the fence, or empty
 --      4    schema          5 length of the lease in ms
 --      6    lineage for new data                  7 lineage that must be found, or empty
+--      8    'yes': rows that were lost or gained are accepted
 -- Every reply begins with a word and the fresh nonce, then:
---      HELD epoch seq digest lineage last now   the fence is ours; now is Redis's time in ms
+--      HELD epoch seq digest lineage last now key found wanted ...
+--                                               the fence is ours; now is Redis's time in ms; what
+--                                               was accepted follows
 --      BUSY ms holder                           another holds it for so long
 --      MOVED nonce                              the nonce found is not the one expected: ask again
 --      SCHEMA found                             data of another version
 --      LINEAGE found                            other data than expected, or none
 --      ORPHANS key                              data without a fence
---      TYPE key found wanted                    the fence has a wrong type
+--      TYPE key found wanted                    a key has a wrong type
+--      ROWS key found wanted ...                keys have lost or gained rows since the last batch
 -- Only HELD has written anything. The expected nonce keeps a delayed copy of an earlier attempt
 -- from taking the fence away again.
 local fence, nonce = KEYS[1], ARGV[2]
 local kind = redis.call('TYPE', fence).ok
 if kind ~= 'none' and kind ~= 'hash' then return {'TYPE', nonce, fence, kind, 'hash'} end
 local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'holder', 'deadline', 'schema', 'lineage',
-  'seq', 'digest', 'last')
+  'seq', 'digest', 'last', 'rows')
 if (row[2] or '') ~= ARGV[3] then return {'MOVED', nonce, row[2] or ''} end
 if ARGV[7] ~= '' and row[6] ~= ARGV[7] then return {'LINEAGE', nonce, row[6] or ''} end
 local time = redis.call('TIME')
@@ -34,9 +39,17 @@ local left = (tonumber(row[4] or '') or 0) - now
 if left > 0 and row[3] ~= ARGV[1] then
   return {'BUSY', nonce, string.format('%.0f', left), row[3] or ''}
 end
+local counts, wrong = count(2)
+if not counts then return {'TYPE', nonce, unpack(wrong)} end
+local rows, accepted = spell(counts), {}
+if kind == 'hash' and rows ~= row[10] then
+  if ARGV[8] ~= 'yes' then return tell_apart({'ROWS', nonce}, 2, counts, row[10]) end
+  accepted = tell_apart({}, 2, counts, row[10])
+end
 local epoch = string.format('%.0f', math.max((tonumber(row[1] or '') or 0) + 1, now))
 redis.call('HSET', fence, 'epoch', epoch, 'nonce', nonce, 'holder', ARGV[1],
   'deadline', string.format('%.0f', now + ARGV[5]), 'schema', ARGV[4], 'lineage', row[6] or '',
-  'seq', row[7] or '', 'digest', row[8] or '', 'last', row[9] or '')
+  'seq', row[7] or '', 'digest', row[8] or '', 'last', row[9] or '',
+  'rows', rows)
 return {'HELD', nonce, epoch, row[7] or '', row[8] or '', row[6] or '', row[9] or '',
-  string.format('%.0f', now)}
+  string.format('%.0f', now), unpack(accepted)}

@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- KEYS 1      the fence
 --      2      the channel of events (no key)
---      3..    what is written
+--      3..    the keys whose rows are counted, all of them
+--      13..   what else is written
 -- ARGV 1      epoch          2 nonce     3 lineage
 --      4      seq of this batch          5 seq before it
 --      6      digest of this batch       7 digest before it
 --      8      last identifier issued     9 length of the lease in ms
 --      10     events, or empty
---      11..   the type that each of KEYS 3.. must have, in their order
+--      11..   the type that each of KEYS 13.. must have, in their order
 --             ('any': what is done to it looks for itself)
 --      then   steps: command, place in KEYS, number of arguments, arguments; beside Redis's own
 --             commands
@@ -24,6 +25,8 @@
 --      GONE                   there is no fence
 --      LINEAGE found          the fence is one of other data
 --      SEQ seq digest         the stored state is not the one that the batch was made for
+--      ROWS key found wanted ...
+--                             keys have lost or gained rows since the batch before
 --      TYPE key found wanted  a key has a wrong type
 -- Only DONE has written anything: what can fail is asked first.
 local fence, nonce, seq = KEYS[1], ARGV[2], ARGV[4]
@@ -64,7 +67,7 @@ end
 local kind = redis.call('TYPE', fence).ok
 if kind == 'none' then return {'GONE', nonce, seq} end
 if kind ~= 'hash' then return {'TYPE', nonce, seq, fence, kind, 'hash'} end
-local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'lineage', 'seq', 'digest', 'holder')
+local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'lineage', 'seq', 'digest', 'holder', 'rows')
 if row[3] ~= ARGV[3] then return {'LINEAGE', nonce, seq, row[3] or ''} end
 if row[1] ~= ARGV[1] or row[2] ~= nonce then
   return {'FENCED', nonce, seq, row[6] or '', row[1] or ''}
@@ -73,15 +76,21 @@ if row[4] == seq and row[5] == ARGV[6] then return {'ALREADY', nonce, seq} end
 if row[4] ~= ARGV[5] or row[5] ~= ARGV[7] then
   return {'SEQ', nonce, seq, row[4] or '', row[5] or ''}
 end
-for at = 3, #KEYS do
-  local found, wanted = redis.call('TYPE', KEYS[at]).ok, ARGV[8 + at]
+local counts, wrong = count(3)
+if not counts then return {'TYPE', nonce, seq, unpack(wrong)} end
+if spell(counts) ~= row[7] then return tell_apart({'ROWS', nonce, seq}, 3, counts, row[7]) end
+local first = 3 + COUNTED
+for at = first, #KEYS do
+  local found, wanted = redis.call('TYPE', KEYS[at]).ok, ARGV[11 + at - first]
   if found ~= 'none' and found ~= wanted and wanted ~= 'any' then
     return {'TYPE', nonce, seq, KEYS[at], found, wanted}
   end
 end
-local at = 9 + #KEYS
+local at = 11 + #KEYS - first + 1
 while at <= #ARGV do
-  local command, key = ARGV[at], KEYS[tonumber(ARGV[at + 1])]
+  local command, place = ARGV[at], tonumber(ARGV[at + 1])
+  local key = KEYS[place]
+  if place < first then counts[place - 2] = false end
   local from, to = at + 3, at + 2 + tonumber(ARGV[at + 2])
   if command == 'TAKE' then
     take(key, from, to)
@@ -94,9 +103,10 @@ while at <= #ARGV do
   end
   at = to + 1
 end
+for at = 1, COUNTED do counts[at] = counts[at] or redis.call('HLEN', KEYS[2 + at]) end
 local now = redis.call('TIME')
 local deadline = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[9]
-redis.call('HSET', fence, 'seq', seq, 'digest', ARGV[6], 'last', ARGV[8],
+redis.call('HSET', fence, 'seq', seq, 'digest', ARGV[6], 'last', ARGV[8], 'rows', spell(counts),
   'deadline', string.format('%.0f', deadline))
 if ARGV[10] ~= '' then redis.call('PUBLISH', KEYS[2], ARGV[10]) end
 return {'DONE', nonce, seq}

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- KEYS 1  the fence
+--      2.. the keys whose rows are counted, all of them
 -- ARGV 1  epoch    2 nonce    3 lineage
 --      4  length of the lease in ms; 0 gives it back
 -- Every reply begins with a word and the nonce, then:
@@ -7,20 +8,25 @@
 --      FENCED holder epoch    another holds the fence
 --      GONE                   there is no fence
 --      LINEAGE found          the fence is one of other data
---      TYPE key found wanted  the fence has a wrong type
+--      TYPE key found wanted  a key has a wrong type
+--      ROWS key found wanted ...
+--                             keys have lost or gained rows since the last batch
 -- Only DONE has written anything.
 local fence, nonce = KEYS[1], ARGV[2]
 local kind = redis.call('TYPE', fence).ok
 if kind == 'none' then return {'GONE', nonce} end
 if kind ~= 'hash' then return {'TYPE', nonce, fence, kind, 'hash'} end
 local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'lineage', 'seq', 'holder',
-  'digest')
+  'digest', 'rows')
 if row[3] ~= ARGV[3] then return {'LINEAGE', nonce, row[3] or ''} end
 if row[1] ~= ARGV[1] or row[2] ~= nonce then
   return {'FENCED', nonce, row[5] or '', row[1] or ''}
 end
 local deadline = 0
 if ARGV[4] ~= '0' then
+  local counts, wrong = count(2)
+  if not counts then return {'TYPE', nonce, unpack(wrong)} end
+  if spell(counts) ~= row[7] then return tell_apart({'ROWS', nonce}, 2, counts, row[7]) end
   local now = redis.call('TIME')
   deadline = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[4]
 end
