@@ -44,6 +44,12 @@ impl Clock {
         Now { mono_us: self.last_us, wall_ms: wall_ms() }
     }
 
+    /// Leaves out the time since it was last read: it was waited on purpose.
+    pub fn resume(&mut self) {
+        let elapsed = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.held_up_us = START_US.saturating_add(elapsed).saturating_sub(self.last_us);
+    }
+
     /// What the clock shows at a monotonic time, as an instant to wait for.
     pub fn instant(&self, mono_us: u64) -> Instant {
         let us = mono_us.saturating_sub(START_US).saturating_add(self.held_up_us);

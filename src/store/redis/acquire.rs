@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::fence::{Fence, Reply};
 use super::keys::Keys;
 use super::options::Options;
-use super::patience::{insist, rest};
+use super::patience::{Until, insist, rest};
 use super::scripts::Scripts;
 use crate::record::VERSION;
 use crate::store::Error;
@@ -46,10 +46,10 @@ pub(super) fn acquire(
     options: &Options,
 ) -> Result<(Fence, TaskId), Error> {
     let mut reported: Option<(String, Instant)> = None;
+    let mut until = Until::Started(options.start_limit);
     loop {
-        let attempt = insist(link, "taking the shard", options.start_limit, |link| {
-            attempt(link, scripts, keys, options)
-        })?;
+        let attempt =
+            insist(link, "taking the shard", until, |link| attempt(link, scripts, keys, options))?;
         match attempt {
             Attempt::Held(fence, last) => {
                 tracing::info!("shard {} is held, epoch {}", options.shard, fence.epoch);
@@ -65,6 +65,8 @@ pub(super) fn acquire(
                     tracing::info!("standby: shard {shard} is held by {holder} for {ms} ms more");
                     reported = Some((holder, now()));
                 }
+                // This Redis could be used: it will be again.
+                until = Until::Done;
                 rest(Duration::from_millis(ms.max(1)).min(POLL_MAX));
             }
         }
@@ -173,7 +175,7 @@ pub(super) fn confirm(link: &mut Link) -> Result<(), Error> {
     let began = now();
     let request = packed("INFO", &[b"persistence"]);
     while now().duration_since(began) < CONFIRM_MAX {
-        let info = insist(link, "confirming the fence", None, |link| {
+        let info = insist(link, "confirming the fence", Until::Started(None), |link| {
             redis::from_redis_value::<String>(link.ask(&request)?).map_err(Failure::garbled)
         })?;
         if figure(&info, "aof_buffer_length").unwrap_or(0) == 0 {

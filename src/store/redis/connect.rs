@@ -4,26 +4,23 @@
 use std::time::{Duration, Instant};
 
 use redis::{
-    Client, Cmd, Connection, ConnectionLike, IntoConnectionInfo, ProtocolVersion, RedisError, Value,
+    Client, Cmd, Connection, ConnectionLike, ProtocolVersion, RedisConnectionInfo, RedisError,
+    RedisResult, Value,
 };
 
+use super::address;
 use super::checks::{self, Verdict};
 use super::failure::Failure;
 use super::options::Options;
 use super::scripts::Script;
 use crate::store::Error;
 
-/// The scheme of an address that this version can use.
-const SUPPORTED: &str = "redis";
-
-/// Whether a scheme names a Redis, if only one that this version refuses.
-pub fn is_scheme(scheme: &str) -> bool {
-    [SUPPORTED, "rediss", "redis+sentinel", "redis+cluster"].contains(&scheme)
-}
-
 /// One connection to Redis, or the way to the next one.
 pub(super) struct Link {
+    /// Connects, and says nothing: what Redis says to the greeting must be known word for word.
     client: Client,
+    /// The same with user, password and database.
+    settings: RedisConnectionInfo,
     connection: Option<Connection>,
     /// Host and port, for messages; without the password.
     place: String,
@@ -38,32 +35,23 @@ impl Link {
     /// Reads the address; connects nothing.
     pub(super) fn new(options: &Options) -> Result<Self, Error> {
         let refuse = |text: String| Error::Unavailable(text);
-        let scheme = options.url.split_once("://").map_or("", |(scheme, _)| scheme);
-        if scheme != SUPPORTED {
-            return Err(refuse(format!(
-                "a Redis address is redis://[user:password@]host[:port][/database]; the scheme \
-                 {scheme:?} is not supported by this version (TLS, Sentinel and Cluster are not yet)"
-            )));
-        }
+        let info = address::read(&options.url).map_err(refuse)?;
         if options.holder.is_empty() {
             return Err(refuse("a Redis is held by somebody: the holder has no name".to_owned()));
         }
-        let info = options
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(|error| refuse(format!("the Redis address cannot be read: {error}")))?;
         let place = info.addr().to_string();
         let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true).set_keepalive(
             redis::io::tcp::socket2::TcpKeepalive::new()
                 .with_time(Duration::from_secs(15))
                 .with_interval(Duration::from_secs(5)),
         );
-        let named = info.redis_settings().clone().set_lib_name("ganger", env!("CARGO_PKG_VERSION"));
-        let client = Client::open(info.set_tcp_settings(tcp).set_redis_settings(named))
+        let settings = info.redis_settings().clone();
+        let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let client = Client::open(info.set_tcp_settings(tcp).set_redis_settings(silent))
             .map_err(|error| refuse(format!("the Redis address cannot be used: {error}")))?;
         Ok(Self {
             client,
+            settings,
             connection: None,
             place,
             connect_limit: options.connect_limit,
@@ -76,8 +64,9 @@ impl Link {
     /// What makes further connections, of the kind that is told what it did not ask for.
     pub(super) fn hearing(&self) -> Result<Client, RedisError> {
         let info = self.client.get_connection_info().clone();
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        Client::open(info.set_redis_settings(settings))
+        let settings = self.settings.clone().set_protocol(ProtocolVersion::RESP3);
+        let named = settings.set_lib_name("ganger", env!("CARGO_PKG_VERSION"));
+        Client::open(info.set_redis_settings(named))
     }
 
     /// Host and port.
@@ -145,16 +134,33 @@ impl Link {
             .client
             .get_connection_with_timeout(self.connect_limit)
             .map_err(|error| Failure::connecting(&error))?;
-        let limit = Some(self.response_limit);
-        connection
-            .set_read_timeout(limit)
-            .and_then(|()| connection.set_write_timeout(limit))
-            .and_then(|()| connection.req_packed_command(&checks::request()))
-            .and_then(Value::extract_error)
-            .map_err(|error| Failure::connecting(&error))
-            .and_then(|info| self.judge(info))?;
+        let info = self.greet(&mut connection).map_err(|error| Failure::connecting(&error))?;
+        self.judge(info)?;
         tracing::debug!("connected to Redis at {}", self.place);
         Ok(connection)
+    }
+
+    /// Says who we are and what we want, and asks what [`checks`] judges.
+    fn greet(&self, connection: &mut Connection) -> RedisResult<Value> {
+        let limit = Some(self.response_limit);
+        connection.set_read_timeout(limit)?;
+        connection.set_write_timeout(limit)?;
+        if let Some(password) = self.settings.password() {
+            let named = self.settings.username().into_iter().chain([password]);
+            let args: Vec<_> = named.map(str::as_bytes).collect();
+            connection.req_packed_command(&packed("AUTH", &args))?.extract_error()?;
+        }
+        if self.settings.db() != 0 {
+            let database = self.settings.db().to_string();
+            let select = packed("SELECT", &[database.as_bytes()]);
+            connection.req_packed_command(&select)?.extract_error()?;
+        }
+        for (name, value) in [("LIB-NAME", "ganger"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
+            let args = [b"SETINFO", name.as_bytes(), value.as_bytes()];
+            // Redis 7.0 does not know it yet.
+            drop(connection.req_packed_command(&packed("CLIENT", &args))?);
+        }
+        connection.req_packed_command(&checks::request())?.extract_error()
     }
 
     fn judge(&mut self, info: Value) -> Result<(), Failure> {

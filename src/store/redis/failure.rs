@@ -4,6 +4,10 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::store::Error;
 
+/// What a Redis says with the code ERR that will not pass by itself.
+const LASTING: [&str; 4] =
+    ["unknown command", "DB index is out of range", "invalid DB index", "without any password"];
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -32,6 +36,10 @@ impl Failure {
     /// An error that came while a connection was being made: no request was sent yet.
     pub(super) fn connecting(error: &RedisError) -> Self {
         match Self::from(error) {
+            Self::Unknown(text) if error.kind() == ErrorKind::Parse => Self::Refused(format!(
+                "what answers there is no Redis, or one that expects TLS, which this version does \
+                 not speak ({text})"
+            )),
             Self::Unknown(text) => Self::NotDone(text),
             failure => failure,
         }
@@ -56,6 +64,9 @@ impl From<&RedisError> for Failure {
             ErrorKind::Server(kind) => match kind {
                 ServerErrorKind::NoScript => Self::NoScript,
                 ServerErrorKind::NoPerm => Self::Refused(text),
+                ServerErrorKind::ResponseError if LASTING.iter().any(|s| detail.contains(s)) => {
+                    Self::Refused(text)
+                }
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::ReadOnly
                 | ServerErrorKind::MasterDown
@@ -67,7 +78,11 @@ impl From<&RedisError> for Failure {
                 _ => Self::Unknown(text),
             },
             ErrorKind::Extension => match error.code() {
-                Some("NOAUTH" | "WRONGPASS") => Self::Refused(text),
+                Some("NOAUTH" | "WRONGPASS") => Self::Refused(format!(
+                    "{text} (user and password stand in the address: \
+                     redis://USER:PASSWORD@HOST, without a user redis://:PASSWORD@HOST)"
+                )),
+                Some("DENIED") => Self::Refused(text),
                 Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS") => Self::NotDone(text),
                 _ => Self::Unknown(text),
             },

@@ -7,13 +7,14 @@
 //! is found out by sending the identical batch again on a new connection. What Redis itself may
 //! lose, and when, is told where its settings are.
 //!
-//! - `options`, what the store is told; `keys`, every key; `scripts` and `lua/`, every script
+//! - `options`, `address`, what the store is told; `keys`, every key; `scripts` and `lua/`, every script
 //! - `connect`, `failure`, `patience`, `checks`: one request, what can go wrong, until it is known
 //! - `fence`, `acquire`, `shard`: who may write; `changes`, `plan`, `commit`: a batch as commands
 //! - `inbox`, `bell`: what programs push, and hearing of it
 //! - `scan`, `load`: reading it back; `results`, `sweep`: keeping and forgetting results
 
 mod acquire;
+mod address;
 mod bell;
 mod changes;
 mod checks;
@@ -35,7 +36,7 @@ mod sweep;
 
 use bytes::Bytes;
 
-pub use connect::is_scheme;
+pub use address::{check_address, is_scheme};
 pub use options::Options;
 
 use self::bell::Tracking;
@@ -44,7 +45,7 @@ use self::connect::{Link, packed};
 use self::failure::Failure;
 use self::inbox::Look;
 use self::keys::Bucket;
-use self::patience::insist;
+use self::patience::{Until, insist};
 use self::results::Buckets;
 use self::shard::Shard;
 use self::sweep::Sweeper;
@@ -116,7 +117,7 @@ impl Store for Redis {
         each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Loaded, Error> {
         let shard = Shard::acquire(&mut self.link, &self.options)?;
-        let kept = insist(&mut self.link, "reading", None, |link| {
+        let kept = insist(&mut self.link, "reading", Until::Started(None), |link| {
             load::Reader::new(link, &shard, self.options.lease).all()
         })?;
         kept.hand_over(each).map_err(Error::Corrupt)?;

@@ -12,23 +12,35 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The pause while Redis refuses us by configuration: a password, a permission.
 const PAUSE_REFUSED: Duration = Duration::from_secs(3);
-/// Between two warnings about one trouble.
+/// Between the first two warnings about one trouble; then twice as long each time.
+const WARN_FIRST: Duration = Duration::from_secs(1);
+/// Between two warnings at most.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// Asks until there is an answer, for ever or for so long.
+/// For how long to try again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// At the start, when nothing is at stake yet: what only a person can change ends it, and so does
+    /// this limit.
+    Started(Option<Duration>),
+    /// However long it takes: what was acknowledged may hang on it.
+    Done,
+}
+
+/// Asks until there is an answer.
 ///
 /// # Errors
 ///
-/// What halts, or [`Error::Unavailable`] when the time is over.
+/// What halts, or [`Error::Unavailable`] if waiting is not, or no longer, worth it.
 pub(super) fn insist<T>(
     link: &mut Link,
     what: &str,
-    limit: Option<Duration>,
+    until: Until,
     mut attempt: impl FnMut(&mut Link) -> Result<T, Failure>,
 ) -> Result<T, Error> {
     let mut trouble: Option<Trouble> = None;
     loop {
-        let (text, pause) = match attempt(link) {
+        let (text, pause, lasting) = match attempt(link) {
             Ok(answer) => {
                 if let Some(trouble) = trouble {
                     trouble.is_over(link.place(), what);
@@ -36,13 +48,15 @@ pub(super) fn insist<T>(
                 return Ok(answer);
             }
             Err(Failure::Halt(error)) => return Err(error),
-            Err(Failure::NoScript) => ("it forgets scripts at once".to_owned(), None),
-            Err(Failure::Refused(text)) => (text, Some(PAUSE_REFUSED)),
-            Err(Failure::NotDone(text) | Failure::Unknown(text)) => (text, None),
+            Err(Failure::NoScript) => ("it forgets scripts at once".to_owned(), None, false),
+            Err(Failure::Refused(text)) => (text, Some(PAUSE_REFUSED), true),
+            Err(Failure::NotDone(text) | Failure::Unknown(text)) => (text, None, false),
         };
         link.drop_connection();
         let trouble = trouble.get_or_insert_with(Trouble::new);
-        if limit.is_some_and(|limit| now().duration_since(trouble.since) >= limit) {
+        if let Until::Started(limit) = until
+            && (lasting || limit.is_some_and(|limit| trouble.lasted() >= limit))
+        {
             return Err(Error::Unavailable(format!("Redis at {}: {what}: {text}", link.place())));
         }
         trouble.warn(link.place(), what, &text);
@@ -53,24 +67,35 @@ pub(super) fn insist<T>(
 /// How long something has been going wrong.
 struct Trouble {
     since: Instant,
-    warned: Option<Instant>,
+    /// When a warning is due; none was given yet if there is none.
+    warn_at: Option<Instant>,
+    warn_gap: Duration,
     pause: Duration,
 }
 
 impl Trouble {
     fn new() -> Self {
-        Self { since: now(), warned: None, pause: Duration::ZERO }
+        Self { since: now(), warn_at: None, warn_gap: WARN_FIRST, pause: Duration::ZERO }
+    }
+
+    fn lasted(&self) -> Duration {
+        now().duration_since(self.since)
     }
 
     fn warn(&mut self, place: &str, what: &str, text: &str) {
         let at = now();
-        if self.warned.is_none_or(|warned| at.duration_since(warned) >= WARN_EVERY) {
-            self.warned = Some(at);
-            let ms = at.duration_since(self.since).as_millis();
-            tracing::warn!(
-                "Redis at {place}: {what} is not done for {ms} ms: {text}; trying again"
-            );
+        match self.warn_at {
+            None => tracing::warn!("Redis at {place}: {what} is not done: {text}; trying again"),
+            Some(due) if at >= due => {
+                let seconds = self.lasted().as_secs_f64();
+                tracing::warn!(
+                    "Redis at {place}: {what} is not done for {seconds:.0} s: {text}; trying again"
+                );
+                self.warn_gap = (self.warn_gap * 2).min(WARN_EVERY);
+            }
+            Some(_) => return,
         }
+        self.warn_at = Some(at + self.warn_gap);
     }
 
     /// The first time at once: a broken connection says nothing about Redis.
@@ -80,7 +105,7 @@ impl Trouble {
     }
 
     fn is_over(&self, place: &str, what: &str) {
-        let ms = now().duration_since(self.since).as_millis();
+        let ms = self.lasted().as_millis();
         tracing::info!("Redis at {place}: {what} is done after {ms} ms of trouble");
     }
 }

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::fence::{Fence, Reply};
 use super::keys::Keys;
 use super::options::Options;
-use super::patience::insist;
+use super::patience::{Until, insist};
 use super::plan::{Head, Plan};
 use super::scripts::Scripts;
 use crate::store::Error;
@@ -57,7 +57,7 @@ impl Shard {
         let last = last.max(self.last);
         let head = Head { fence: &self.fence, last, lease_ms: self.lease_ms, events };
         let batch = plan.request(&self.scripts.commit, &self.keys, &head);
-        insist(link, "a commit", None, |link| self.write(link, &batch))?;
+        insist(link, "a commit", Until::Done, |link| self.write(link, &batch))?;
         self.fence = batch.after.clone();
         self.last = last;
         self.recent.keep(batch);
@@ -77,7 +77,7 @@ impl Shard {
         packed: &[u8],
         read: impl Fn(Value) -> Result<T, ParsingError>,
     ) -> Result<T, Error> {
-        insist(link, what, None, |link| {
+        insist(link, what, Until::Done, |link| {
             if !link.is_connected() {
                 self.renew(link)?;
             }

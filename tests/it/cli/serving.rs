@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::support::program::{Running, Serve, ganger, say};
+use crate::support::redis;
 
 #[test]
 fn a_scheduler_tells_where_it_is_and_ends_with_sigterm() {
@@ -132,4 +133,36 @@ fn a_directory_is_no_input() {
         command.current_dir(dir.path()).stdin(std::fs::File::open(dir.path()).unwrap());
         Running::start(&mut command).end().with(5).tells("stdin cannot be read");
     }
+}
+
+#[test]
+fn an_address_that_cannot_be_one_of_a_redis_is_a_usage_error() {
+    for (store, told) in [
+        ("redis://h?foo=1", "no options"),
+        ("redis://h:6379/abc", "\"abc\" in the Redis address is no database"),
+        ("redis://h:port", "no port"),
+        ("rediss://h", "not supported"),
+        ("redis:h", "not supported"),
+    ] {
+        let args = ["serve", "--listen", "127.0.0.1:0", "--store", store];
+        say(&mut ganger(args)).with(2).tells(told);
+    }
+}
+
+#[test]
+fn a_redis_that_refuses_ends_the_start_and_one_that_is_away_does_not() {
+    let mut server = redis::Server::with(&["--requirepass", "secret"]);
+    let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}", server.port());
+    let serve = |store: &str| ganger(["serve", "--listen", "127.0.0.1:0", "--store", store]);
+    say(&mut serve(&url("wrong"))).with(5).tells("WRONGPASS");
+    let url = url("secret");
+    server.kill9();
+    let mut running = Running::start(&mut serve(&url));
+    running.wait_for("is not done: Connection refused");
+    running.wait_for("is not done for");
+    running.wait_for("is not done for");
+    server.restart();
+    running.wait_for("listens on");
+    running.signal("TERM");
+    running.end().with(0);
 }

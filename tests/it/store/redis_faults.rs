@@ -1,6 +1,8 @@
 //! What happens to a commit when the network or Redis fails: it is done exactly once, or not at
 //! all and somebody is told. The names carry the rows of the catalogue of faults.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread::{JoinHandle, spawn};
 
 use ganger::store::redis::{Options, Redis};
@@ -87,6 +89,55 @@ fn t01_down_at_the_start_ends_after_its_limit() {
     let mut store = Redis::new(Options { start_limit: limit, ..options(server.url()) }).unwrap();
     let error = store.load(&mut |_| Ok(())).unwrap_err();
     assert!(matches!(&error, Error::Unavailable(text) if text.contains("refused")), "{error}");
+}
+
+/// What a start says that is to end by itself.
+fn start_error(url: String) -> String {
+    match Redis::new(options(url)).unwrap().load(&mut |_| Ok(())) {
+        Err(Error::Unavailable(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn t01_t06_what_is_no_redis_ends_the_start() {
+    let answers: [&[u8]; 5] = [
+        b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"220 mail ESMTP\r\n",
+        b"ERR bad-hello HELLO comes first\n",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+    ];
+    for answer in answers {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let answering = spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(answer).unwrap();
+            // Until the other end has seen enough.
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let text = start_error(url);
+        assert!(text.contains("is no Redis"), "{text}");
+        answering.join().unwrap();
+    }
+}
+
+#[test]
+fn t18_t20_what_passes_is_waited_for_at_the_start_too() {
+    let server = Server::with(&["--requirepass", "secret"]);
+    let proxy = Proxy::to(server.port());
+    let url = proxy.url().replace("redis://", "redis://:secret@") + "/3";
+    for (request, refusal) in [
+        ("AUTH", "ERR max number of clients reached"),
+        ("SELECT", "LOADING Redis is loading the dataset in memory"),
+        ("INFO", "LOADING Redis is loading the dataset in memory"),
+        ("EVALSHA", "MISCONF Errors writing to the AOF file: No space left on device"),
+        ("EVALSHA", "BUSY Redis is busy running a script."),
+    ] {
+        proxy.next_with(request, Fault::Answer(format!("-{refusal}\r\n").into_bytes()));
+    }
+    open(options(url)).commit(&whole_life(0).0).unwrap();
 }
 
 #[test]
@@ -320,11 +371,33 @@ fn t20_a_password_is_used_and_never_told() {
     let server = Server::with(&["--requirepass", "secret"]);
     let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}", server.port());
     open(options(url("secret"))).commit(&whole_life(0).0).unwrap();
-    let limit = Some(std::time::Duration::ZERO);
-    let wrong = Options { start_limit: limit, ..options(url("wr0ng")) };
-    let error = Redis::new(wrong).unwrap().load(&mut |_| Ok(())).unwrap_err();
-    assert!(matches!(&error, Error::Unavailable(text) if text.contains("assword")), "{error}");
-    assert!(!error.to_string().contains("wr0ng"), "{error}");
+    let error = start_error(url("wr0ng"));
+    assert!(error.contains("WRONGPASS") && !error.contains("wr0ng"), "{error}");
+}
+
+#[test]
+fn t20_what_redis_does_not_allow_ends_the_start() {
+    let server = Server::with(&["--requirepass", "secret"]);
+    let url = |user: &str, rest: &str| format!("redis://{user}127.0.0.1:{}{rest}", server.port());
+    let mut client = redis::Client::open(url(":secret@", "")).unwrap().get_connection().unwrap();
+    let acl = |client: &mut Connection, rules: &[&str]| {
+        redis::cmd("ACL").arg("SETUSER").arg(rules).exec(client).unwrap();
+    };
+    acl(&mut client, &["weak", "on", ">pw", "~*", "&*", "+ping"]);
+    acl(&mut client, &["blind", "on", ">pw", "~*", "&*", "+@all", "-hscan"]);
+    for (url, told) in [
+        (url("", ""), "NOAUTH"),
+        (url("nobody:secret@", ""), "WRONGPASS"),
+        (url(":secret@", "/99"), "out of range"),
+        (url("weak:pw@", ""), "'info'"),
+        (url("blind:pw@", ""), "'hscan'"),
+    ] {
+        let error = start_error(url.clone());
+        assert!(error.contains(told), "{url}: {error}");
+    }
+    let open_to_all = Server::start();
+    let error = start_error(format!("redis://:pw@127.0.0.1:{}", open_to_all.port()));
+    assert!(error.contains("without any password"), "{error}");
 }
 
 #[test]

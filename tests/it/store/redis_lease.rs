@@ -11,6 +11,7 @@ use redis::Commands;
 
 use super::model::{Model, START_MS, Turn, id, submit_frame};
 use super::redis::{open, options, whole_life};
+use crate::support::program::{Running, ganger};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::redis::Server;
 
@@ -185,6 +186,21 @@ fn t31_the_lease_goes_on_while_much_is_read() {
     // But for the last page of each of the eight hashes, and the fence itself.
     let (pages, renewals) = (calls("cmdstat_hscan"), calls("cmdstat_evalsha"));
     assert!(pages > 20 && renewals >= pages - 8, "{pages} pages, {renewals} renewals");
+}
+
+#[test]
+fn a_standby_that_waited_its_turn_was_not_held_up() {
+    let server = Server::start();
+    // Long enough for a scheduler that hears nothing for that time to be held up.
+    let _first = open(held_by("a:1", server.url(), Duration::from_millis(2500)));
+    let store = server.url();
+    let mut standby =
+        Running::start(&mut ganger(["serve", "--listen", "127.0.0.1:0", "--store", &store]));
+    standby.wait_for("standby: shard 0 is held by a:1");
+    standby.wait_for("listens on");
+    standby.signal("TERM");
+    let said = standby.end().with(0);
+    assert!(!said.err.contains("held up"), "{said:?}");
 }
 
 #[test]
