@@ -12,6 +12,7 @@
 //! - `protocol_md`: the conversations of protocol.md, held with schedulers.
 //! - `protocol_text`: what protocol.md says is what the code says.
 //! - `recovery`: processes are killed, and nothing is lost or done twice.
+//! - `redis_keys`: the keys in Redis are those of protocol.md.
 //! - `run`: `ganger run`, interrupted and gone on with.
 //! - `store`: every backend, one suite.
 //! - `support`: schedulers and peers for the others.
@@ -38,6 +39,7 @@ mod inbox;
 mod protocol_md;
 mod protocol_text;
 mod recovery;
+mod redis_keys;
 mod run;
 mod store;
 mod support;
