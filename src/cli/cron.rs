@@ -10,11 +10,12 @@ use super::exit::{Exit, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
 use super::picture::{count, ms, text};
+use super::ranges;
 use super::submit::{Options, payload};
 use super::table::{Cell, Table, Tone};
 use super::values;
 use crate::client;
-use crate::message::schedule::Calendar;
+use crate::message::{self, schedule::Calendar};
 
 /// Periodic tasks.
 #[derive(Debug, Args)]
@@ -38,7 +39,9 @@ enum Command {
 }
 
 /// The zone that an expression is checked in.
-const ZONE: &str = crate::message::Plan::ZONE;
+const ZONE: &str = message::Plan::ZONE;
+/// How far apart fires may be, in milliseconds.
+const EVERY_MS: (u64, u64) = message::Plan::EVERY_MS;
 
 /// A task that is handed in again and again.
 #[derive(Debug, Args)]
@@ -74,7 +77,7 @@ struct Plan {
     schedule: Option<String>,
 
     /// Fire every so often, from now on
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(EVERY_MS))]
     #[arg(group = "when", conflicts_with = "tz")]
     every: Option<Duration>,
 

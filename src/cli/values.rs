@@ -40,15 +40,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
 }
 
-/// A duration, or none at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limit(pub(super) Option<Duration>);
-
-/// Reads a duration or `none`.
-pub(super) fn limit(text: &str) -> Result<Limit, String> {
-    if text == "none" { Ok(Limit(None)) } else { duration(text).map(Some).map(Limit) }
-}
-
 /// An amount of something: `cpu:4`.
 pub(super) fn amount(text: &str) -> Result<(String, u64), String> {
     let amount = owned_amounts(text).and_then(|amounts| amounts.into_iter().next());
@@ -208,7 +199,6 @@ mod tests {
         for text in bad {
             assert!(ms(text).is_err(), "{text}");
         }
-        assert_eq!(limit("none"), Ok(Limit(None)));
     }
 
     #[test]

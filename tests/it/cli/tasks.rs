@@ -248,7 +248,6 @@ fn events_are_printed_as_they_happen() {
     json.signal("TERM");
     json.end().with(0);
     serve.say(["events", "--what", "exploded"]).with(2);
-    serve.say(["events", "--stats", "10ms"]).with(2).tells("not between 1s and 60s");
     serve.say(["events", "--queue", "a b"]).with(4).tells("bad-value");
 }
 
@@ -258,7 +257,6 @@ fn refusals_are_exit_code_4() {
     serve.say(["submit", "no name"]).with(4).tells("error: bad-value: ");
     serve.say(["get", "7zzzzzzzzzzzz"]).with(4).tells("7zzzzzzzzzzzz: ");
     serve.say(["queue", "none"]).with(4).tells("error: unknown-queue: ");
-    serve.say(["queue", "photos", "route=best"]).with(4).tells("error: bad-value: ");
     serve.say(["drain", "nobody"]).with(4).tells("error: unknown-worker: ");
     serve.say(["queue", "photos", "route"]).with(2).tells("NAME=VALUE");
 }
@@ -293,7 +291,6 @@ fn queues_are_shown_and_their_policies_set() {
     assert!(table.contains("sjf"), "{table}");
     assert!(table.contains("limit=3 key-limit=1 rate=0.5"), "{table}");
     assert!(serve.say(["queue", "photos", "paused=yes"]).with(0).out.contains("paused"));
-    serve.say(["queue", "photos", "rate=0"]).with(4).tells("error: bad-value: rate is a number");
 }
 
 #[test]
@@ -325,7 +322,6 @@ fn what_tasks_say_of_their_place_decides_it() {
     let formula = submit(&["--weight", "3", "--time", "4s", "--resource", "2"]);
     let high = submit(&["--priority", "7"]);
     serve.say(["submit", "k", "--priority", "1", "--weight", "2"]).with(2);
-    serve.say(["submit", "k", "--priority=-1"]).with(2).tells("a number that is not negative");
     let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k slots=9");
     serve.say(["queue", "q", "paused=no"]).with(0);
     for id in [high, formula, low] {
