@@ -119,8 +119,17 @@ fn tasks_are_cancelled_and_made_ready_again() {
     said.tells("ended: ").tells("is cancelled");
     assert_eq!(serve.say(["get", id(&third), "--json"]).json()["state"], "cancelled");
 
-    serve.say(["retry", first]).with(0);
+    serve
+        .say(["retry", first])
+        .with(0)
+        .tells(&format!("{first} is ready again: it was cancelled\n"));
     assert_eq!(serve.say(["get", first, "--json"]).json()["state"], "ready");
+    let late = serve.say(["submit", "k", "--expires", "1ms"]).out;
+    serve.say(["watch", id(&late)]).with(1).tells("was cancelled (expired)");
+    serve.say(["retry", id(&late)]).with(0).tells("is ready again: it was cancelled (expired)\n");
+    serve.say(["cancel", id(&late)]).with(0);
+    let told = serve.say(["retry", id(&late), "--json"]).with(0).json();
+    assert_eq!((&told["was"], &told["reason"]), (&json!("cancelled"), &json!("cancelled")));
     serve.say(["retry", first]).with(4).tells("running: ");
 }
 
