@@ -41,7 +41,8 @@ use super::lines::read_stdin;
 use super::output::Output;
 use super::peer::block_on;
 use super::signals::Signals;
-use super::{command, ranges, values};
+use super::values::{self, counted};
+use super::{command, ranges};
 use crate::client::Submission;
 use crate::protocol::submit;
 
@@ -197,7 +198,8 @@ fn say_that_it_goes_on(state: &State, output: &Output) {
     let (finished, failed) = state.finished();
     let failed = if failed > 0 { format!(", {failed} of them failed") } else { String::new() };
     output.say(&format!(
-        "going on with an interrupted run: {finished} lines were finished earlier{failed} \
-         (--again begins anew)"
+        "going on with an interrupted run: {} {} finished earlier{failed} (--again begins anew)",
+        counted(finished, "line"),
+        if finished == 1 { "was" } else { "were" }
     ));
 }

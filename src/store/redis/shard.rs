@@ -151,7 +151,9 @@ impl Shard {
             count += 1;
         }
         let place = link.place();
-        tracing::warn!("Redis at {place} forgot its last {count} batches; they are written again");
+        tracing::warn!(
+            "Redis at {place} forgot what it had (batches: {count}); it is written again"
+        );
         Ok(true)
     }
 

@@ -312,8 +312,11 @@ fn a_queue_is_paused_purged_and_resumed() {
     let purged = serve.say(["purge", "q", "--state", "ready", "--json"]).with(0).json();
     assert_eq!((&purged["purged"], &purged["state"]), (&1.into(), &"ready".into()));
     assert!(serve.say(["get", id.trim()]).out.contains("purged"));
-    serve.say(["purge", "q", "--state", "cancelled"]).with(0).tells("1 cancelled tasks of q are");
-    serve.say(["purge", "q"]).with(0).tells("0 dead tasks of q are forgotten");
+    serve
+        .say(["purge", "q", "--state", "cancelled"])
+        .with(0)
+        .tells("1 cancelled task of q is forgotten");
+    serve.say(["purge", "q"]).with(0).tells("q has no dead tasks\n");
     serve.say(["purge", "q", "--state", "leased"]).with(2);
     serve.say(["purge", "none"]).with(4).tells("error: unknown-queue: there is no queue none");
     serve.say(["resume", "q", "--json"]).with(0);
