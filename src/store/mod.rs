@@ -65,18 +65,18 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Error> {
     }
 }
 
-/// Checks that a URL is of a known form, without opening anything.
+/// Checks that a URL can be read, without opening anything.
 ///
 /// # Errors
 ///
 /// A text that says which forms there are.
 pub fn check_url(url: &str) -> Result<(), String> {
-    let known = url.split_once(':').is_some_and(|(scheme, rest)| match scheme {
-        "memory" => rest.is_empty(),
-        "file" => !rest.is_empty(),
-        scheme => redis::is_scheme(scheme),
-    });
-    if known { Ok(()) } else { Err(no_store(url)) }
+    match url.split_once(':') {
+        Some(("memory", "")) => Ok(()),
+        Some(("file", dir)) if !dir.is_empty() => Ok(()),
+        Some((scheme, _)) if redis::is_scheme(scheme) => redis::check_url(url),
+        _ => Err(no_store(url)),
+    }
 }
 
 fn no_store(url: &str) -> String {

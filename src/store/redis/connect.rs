@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use redis::{
-    Client, Cmd, Connection, ConnectionLike, IntoConnectionInfo, ProtocolVersion, RedisError, Value,
+    Client, Cmd, Connection, ConnectionInfo, ConnectionLike, IntoConnectionInfo, ProtocolVersion,
+    RedisError, Value,
 };
 
 use super::checks::{self, Verdict};
@@ -16,9 +17,36 @@ use crate::store::Error;
 /// The scheme of an address that this version can use.
 const SUPPORTED: &str = "redis";
 
+/// How an address is spelled.
+const SPELLED: &str = "redis://[user:password@]host[:port][/database]";
+
 /// Whether a scheme names a Redis, if only one that this version refuses.
 pub fn is_scheme(scheme: &str) -> bool {
     [SUPPORTED, "rediss", "redis+sentinel", "redis+cluster"].contains(&scheme)
+}
+
+/// Checks that an address can be read; connects nothing.
+///
+/// # Errors
+///
+/// A text that says how an address is spelled, without the password that this one may hold.
+pub fn check_url(url: &str) -> Result<(), String> {
+    read_url(url).map(drop)
+}
+
+fn read_url(url: &str) -> Result<ConnectionInfo, String> {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    if scheme != SUPPORTED {
+        return Err(format!(
+            "a Redis address is {SPELLED}; the scheme {scheme:?} is not supported by this version \
+             (TLS, Sentinel and Cluster are not yet)"
+        ));
+    }
+    url.into_connection_info().map_err(|_| {
+        format!(
+            "the Redis address cannot be read: it is {SPELLED}, with numbers for port and database"
+        )
+    })
 }
 
 /// One connection to Redis, or the way to the next one.
@@ -38,21 +66,10 @@ impl Link {
     /// Reads the address; connects nothing.
     pub(super) fn new(options: &Options) -> Result<Self, Error> {
         let refuse = |text: String| Error::Unavailable(text);
-        let scheme = options.url.split_once("://").map_or("", |(scheme, _)| scheme);
-        if scheme != SUPPORTED {
-            return Err(refuse(format!(
-                "a Redis address is redis://[user:password@]host[:port][/database]; the scheme \
-                 {scheme:?} is not supported by this version (TLS, Sentinel and Cluster are not yet)"
-            )));
-        }
+        let info = read_url(&options.url).map_err(refuse)?;
         if options.holder.is_empty() {
             return Err(refuse("a Redis is held by somebody: the holder has no name".to_owned()));
         }
-        let info = options
-            .url
-            .as_str()
-            .into_connection_info()
-            .map_err(|error| refuse(format!("the Redis address cannot be read: {error}")))?;
         let place = info.addr().to_string();
         let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true).set_keepalive(
             redis::io::tcp::socket2::TcpKeepalive::new()

@@ -35,7 +35,7 @@ mod sweep;
 
 use bytes::Bytes;
 
-pub use connect::is_scheme;
+pub use connect::{check_url, is_scheme};
 pub use options::Options;
 
 use self::bell::Tracking;
