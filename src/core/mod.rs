@@ -224,6 +224,8 @@ pub struct Core {
     ended: Counts,
     submitted: u64,
     pressure: bool,
+    /// Entries in the store's inbox, when it was last asked.
+    inbox: Option<u64>,
     figures_timer: bool,
 }
 
@@ -275,6 +277,7 @@ impl Core {
             ended: Counts::default(),
             submitted: 0,
             pressure: false,
+            inbox: None,
             figures_timer: false,
         };
         core.arm_housekeeping();
@@ -301,6 +304,7 @@ impl Core {
             Event::Oversized { peer, id, attempt } => self.on_oversized(peer, id, attempt, fx),
             Event::Entries(entries) => self.on_entries(&entries, fx),
             Event::Pressure(pressure) => self.pressure = pressure,
+            Event::Inbox(entries) => self.inbox = entries,
             Event::Stop => self.on_stop(fx),
             Event::Due => self.on_due(fx),
         }

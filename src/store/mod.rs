@@ -169,6 +169,8 @@ pub struct Status {
     pub bytes: u64,
     /// Bytes of results among them.
     pub result_bytes: u64,
+    /// Entries in its inbox; `None` if it has none, or cannot tell.
+    pub inbox: Option<u64>,
 }
 
 /// Why a store cannot go on. The process ends with it; a restart recovers.

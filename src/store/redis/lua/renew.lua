@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- KEYS 1  the fence
+-- KEYS 1  the fence              2 the inbox
 -- ARGV 1  epoch    2 nonce    3 lineage
 --      4  length of the lease in ms; 0 gives it back
 -- Every reply begins with a word and the nonce, then:
---      DONE seq digest        the lease runs on from now; the last batch
+--      DONE seq digest count  the lease runs on from now; the last batch; the entries of the inbox,
+--                             nothing if it is no list
 --      FENCED holder epoch    another holds the fence
 --      GONE                   there is no fence
 --      LINEAGE found          the fence is one of other data
@@ -25,4 +26,7 @@ if ARGV[4] ~= '0' then
   deadline = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[4]
 end
 redis.call('HSET', fence, 'deadline', string.format('%.0f', deadline))
-return {'DONE', nonce, row[4] or '', row[6] or ''}
+local inbox, count = redis.call('TYPE', KEYS[2]).ok, ''
+if inbox == 'none' then count = '0' end
+if inbox == 'list' then count = string.format('%.0f', redis.call('LLEN', KEYS[2])) end
+return {'DONE', nonce, row[4] or '', row[6] or '', count}
