@@ -95,6 +95,7 @@ use crate::core::unanswered::FoundRun;
 use crate::core::workers::Workers;
 use crate::cost::Costs;
 use crate::message::{Code, Reply, Request};
+use crate::route::Digests;
 use crate::task::TaskId;
 
 pub use effects::{Ask, Effects, Send, What};
@@ -175,6 +176,7 @@ pub struct Core {
     worker_names: Names,
     demands: Demands,
     members: Slots<Members>,
+    digests: Digests,
     /// Names whose membership may have changed, to be looked at at the end of the turn.
     changed_members: BTreeSet<u32>,
     /// Monotonic microseconds before which changes of members are gathered.
@@ -249,6 +251,7 @@ impl Core {
             worker_names: Names::default(),
             demands: Demands::default(),
             members: Slots::default(),
+            digests: Digests::default(),
             changed_members: BTreeSet::new(),
             members_at_us: 0,
             unready: BTreeSet::new(),
