@@ -8,7 +8,7 @@ mod names;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
-use crate::core::dispatch::{APART, NOBODY};
+use crate::core::dispatch::{APART, NOBODY, NOWHERE};
 use crate::core::limits::ASIDE;
 use crate::core::line::Line;
 use crate::core::queues::Counts;
@@ -65,7 +65,7 @@ impl Core {
                 self.check_set_aside(slot, task);
                 continue;
             }
-            if self.is_key_full(slot) {
+            if self.is_barred(slot) {
                 continue;
             }
             assert_eq!(owner, self.owner_of(slot), "the owner of task {}", task.id);
@@ -185,6 +185,8 @@ impl Core {
                     aside.insert(task.id);
                 } else if task.is_isolated() {
                     suspects.insert((task.class, task.id));
+                } else if owner == NOWHERE {
+                    assert!(self.lapsed.contains(&task.id), "task {} waits nowhere", task.id);
                 } else {
                     *waiting.entry(task.class).or_default() += 1;
                 }

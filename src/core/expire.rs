@@ -1,9 +1,9 @@
 //! What happens because time passes.
 
-use crate::core::dispatch::APART;
+use crate::core::dispatch::{APART, NOWHERE};
 use crate::core::limits::ASIDE;
 use crate::core::queues::Queue;
-use crate::core::tasks::Phase;
+use crate::core::tasks::{Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Retry;
@@ -27,6 +27,7 @@ const CROWDED_US: u64 = 10_000;
 
 impl Core {
     pub(super) fn on_due(&mut self, fx: &mut Effects) {
+        self.end_lapsed(fx);
         for _ in 0..SLICE {
             let Some(reason) = self.timers.pop(self.now) else { return };
             match reason {
@@ -170,10 +171,38 @@ impl Core {
         if isolated {
             self.leave_isolation(class, id, fx);
         } else if owner != ASIDE {
-            if owner != APART {
+            if owner != APART && owner != NOWHERE {
                 self.leave_line(class);
             }
             self.give_way(slot);
+        }
+    }
+
+    /// Whether it is too late to lease a task.
+    pub(super) fn is_expired(&self, slot: u32) -> bool {
+        let expires_ms = self.tasks.get(slot).and_then(Task::expires_at_ms);
+        expires_ms.is_some_and(|at_ms| at_ms <= self.now.wall_ms)
+    }
+
+    /// An expired task has been met that is in no line (any more), before its deadline was looked at:
+    /// it ends when they are, unless the clock was set back.
+    pub(super) fn lapse(&mut self, slot: u32) {
+        self.take_out(slot);
+        self.lapsed.push(self.tasks.at(slot).id);
+    }
+
+    fn end_lapsed(&mut self, fx: &mut Effects) {
+        for id in std::mem::take(&mut self.lapsed) {
+            let Some(slot) = self.tasks.find(id) else { continue };
+            if !matches!(self.tasks.at(slot).phase, Phase::Ready { owner: NOWHERE, .. }) {
+                continue;
+            }
+            if self.is_expired(slot) {
+                self.withdraw(slot, fx);
+                self.bury(slot, State::Cancelled, "expired", fx);
+            } else {
+                self.enter(slot, fx);
+            }
         }
     }
 

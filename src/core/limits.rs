@@ -69,6 +69,10 @@ impl Core {
             && queue.runs.timer_us.is_none()
     }
 
+    fn has_key_limit(&self, class: u32) -> bool {
+        self.queues.queue(self.queues.class(class).queue).policy.key_limit.is_some()
+    }
+
     /// Whether a task's key has all the runs that it may have.
     pub(super) fn is_key_full(&self, slot: u32) -> bool {
         let Some(task) = self.tasks.get(slot) else { return false };
@@ -79,16 +83,18 @@ impl Core {
     }
 
     /// The first place of a line whose task may be leased; those before it whose keys have enough
-    /// are set aside.
+    /// are set aside, and those that have expired lapse.
     ///
-    /// It sets no more aside in one turn than can be done at once; what is left goes on in the next.
+    /// It takes no more out in one turn than can be done at once; what is left goes on in the next.
     pub(super) fn front(&mut self, number: u32, owner: u32) -> Option<Place> {
+        let limited = self.has_key_limit(number);
         loop {
             let class = self.queues.class_mut(number);
             let line =
                 if owner == NOBODY { &mut class.line } else { class.owners.get_mut(&owner)? };
             let place = line.first(|place| holds(&self.tasks, place, owner))?;
-            if !self.is_key_full(place.slot) {
+            let full = limited && self.is_key_full(place.slot);
+            if !full && !self.is_expired(place.slot) {
                 return Some(place);
             }
             if self.put_aside >= SLICE {
@@ -97,8 +103,18 @@ impl Core {
             }
             self.put_aside += 1;
             self.queues.class_mut(number).waiting -= 1;
-            self.set_aside(place.slot);
+            self.bar(place.slot);
         }
+    }
+
+    /// Whether a ready task may not be leased, though its queue is open.
+    pub(super) fn is_barred(&self, slot: u32) -> bool {
+        self.is_key_full(slot) || self.is_expired(slot)
+    }
+
+    /// Such a task, which is in no line, does not wait in one.
+    pub(super) fn bar(&mut self, slot: u32) {
+        if self.is_expired(slot) { self.lapse(slot) } else { self.set_aside(slot) }
     }
 
     /// Puts a task that is in no line aside, until its key has room.
@@ -254,12 +270,12 @@ impl Core {
         }
     }
 
-    /// Whether the task that is listed as the first of a class is one whose key has no room any more.
+    /// Whether the task that is listed as the first of a class may not be leased any more.
     pub(super) fn is_head_barred(&self, number: u32) -> bool {
         let class = self.queues.class(number);
-        let limited = self.queues.queue(class.queue).policy.key_limit.is_some();
-        let slot = class.listed.filter(|_| limited).and_then(|(_, id)| self.tasks.find(id));
-        slot.is_some_and(|slot| self.is_key_full(slot))
+        let may_be = self.has_key_limit(number) || self.timers.is_wall_due(self.now);
+        let slot = class.listed.filter(|_| may_be).and_then(|(_, id)| self.tasks.find(id));
+        slot.is_some_and(|slot| self.is_barred(slot))
     }
 
     /// Sets the timer for the next beginning, if that is not yet due.

@@ -95,6 +95,7 @@ use crate::core::unanswered::FoundRun;
 use crate::core::workers::Workers;
 use crate::cost::Costs;
 use crate::message::{Code, Reply, Request};
+use crate::route::Digests;
 use crate::task::TaskId;
 
 pub use effects::{Ask, Effects, Send, What};
@@ -175,6 +176,7 @@ pub struct Core {
     worker_names: Names,
     demands: Demands,
     members: Slots<Members>,
+    digests: Digests,
     /// Names whose membership may have changed, to be looked at at the end of the turn.
     changed_members: BTreeSet<u32>,
     /// Monotonic microseconds before which changes of members are gathered.
@@ -197,6 +199,8 @@ pub struct Core {
     dropped: usize,
     /// Classes at whose line the look for a task whose key has room was broken off.
     half_looked: BTreeSet<u32>,
+    /// Tasks that have expired, to be ended with the next look at deadlines.
+    lapsed: Vec<TaskId>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
     returning: Vec<Returning>,
     /// Queues with tasks that a changed `key-limit=` has released, to come back a slice a turn.
@@ -249,6 +253,7 @@ impl Core {
             worker_names: Names::default(),
             demands: Demands::default(),
             members: Slots::default(),
+            digests: Digests::default(),
             changed_members: BTreeSet::new(),
             members_at_us: 0,
             unready: BTreeSet::new(),
@@ -260,6 +265,7 @@ impl Core {
             put_aside: 0,
             dropped: 0,
             half_looked: BTreeSet::new(),
+            lapsed: Vec::new(),
             returning: Vec::new(),
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
@@ -342,6 +348,7 @@ impl Core {
     /// Whether something goes on in the next turn that was begun in this one.
     fn is_busy(&self) -> bool {
         let over = self.opened.is_empty()
+            && self.lapsed.is_empty()
             && self.returning.is_empty()
             && self.half_looked.is_empty()
             && self.released.is_empty()

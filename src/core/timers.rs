@@ -89,6 +89,11 @@ impl Timers {
         None
     }
 
+    /// Whether a deadline of the wall clock has passed.
+    pub(super) fn is_wall_due(&self, now: Now) -> bool {
+        self.wall.first().is_some_and(|(at, _)| *at <= now.wall_ms)
+    }
+
     /// The earliest deadline of each clock: microseconds and Unix milliseconds.
     pub(super) fn next(&self) -> (Option<u64>, Option<u64>) {
         let first = |entries: &BTreeSet<(u64, Reason)>| entries.first().map(|(at, _)| *at);

@@ -10,7 +10,7 @@
 //! - `shares`: who gets a task by weight.
 //! - `stalls`: how long anybody waits while much is to be done.
 //! - `stock`: tasks that take up amounts.
-//! - `times`: backoff.
+//! - `times`: backoff and expiry.
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
 
 mod after;

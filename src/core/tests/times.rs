@@ -1,8 +1,9 @@
-//! Backoff.
+//! Backoff and expiry.
 
-use super::Driver;
+use super::{Driver, Run};
 use crate::core::tasks::Phase;
-use crate::task::TaskId;
+use crate::core::{Event, Peer};
+use crate::task::{State, TaskId};
 
 /// How long a task has still to wait.
 fn left_ms(driver: &Driver, id: TaskId) -> u64 {
@@ -68,4 +69,148 @@ fn what_failed_together_does_not_come_back_together() {
 #[test]
 fn no_backoff_is_at_once() {
     assert_eq!(waits(1, " backoff=0", 5), [0; 5]);
+}
+
+/// The wall clock is an hour ahead at once, and something arrives before any deadline is looked at.
+fn jump(driver: &mut Driver) {
+    driver.now.wall_ms += 3_600_000;
+}
+
+/// Deadlines are looked at and the turn ends; what is pushed to workers by that.
+fn turn(driver: &mut Driver) -> Vec<Run> {
+    driver.apply(Event::Due);
+    driver.settle()
+}
+
+/// How tasks that have expired end, and nothing else; what is pushed to workers after that.
+fn lapse(driver: &mut Driver, ids: &[TaskId]) -> Vec<Run> {
+    let mut runs = turn(driver);
+    // Whoever waits behind one that has expired may come in a later turn.
+    while driver.core.is_busy() {
+        driver.core.check();
+        runs.extend(turn(driver));
+    }
+    driver.core.check();
+    driver.core.check_idle();
+    for id in ids {
+        let slot = driver.core.tasks.find(*id).expect("it is kept for a while");
+        let task = driver.core.tasks.at(slot);
+        assert_eq!((task.state(), task.attempt), (State::Cancelled, 0), "task {id}");
+        assert_eq!(task.more().reason, "expired", "task {id}");
+    }
+    runs
+}
+
+/// A client hands in what has to wait.
+fn wait(driver: &mut Driver, client: Peer, submit: &str) -> TaskId {
+    assert_eq!(driver.ask(client, submit), [], "{submit:?} has to wait");
+    driver.core.last
+}
+
+#[test]
+fn what_has_expired_is_not_leased_before_its_deadline_is_looked_at() {
+    let mut driver = Driver::new(1);
+    let client = driver.join("client");
+    driver.join("worker name=w1 kinds=a");
+    let run = driver.submit(client, "SUBMIT a\n");
+    let expired = wait(&mut driver, client, "SUBMIT a expires=1000\n");
+    let next = wait(&mut driver, client, "SUBMIT a\n");
+    jump(&mut driver);
+    let runs = driver.done(run);
+    assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [next]);
+    assert_eq!(lapse(&mut driver, &[expired]), []);
+}
+
+#[test]
+fn what_has_expired_does_not_come_out_of_its_owners_line() {
+    for (spill, ms) in [("none", 0), ("1000", 2000)] {
+        let mut driver = Driver::new(1);
+        let client = driver.join("client");
+        let operator = driver.join("operator");
+        driver.ask(operator, &format!("QUEUE h route=hash spill={spill}\n"));
+        driver.join("worker name=w1 kinds=a");
+        driver.settle();
+        let run = driver.submit(client, "SUBMIT a queue=h key=k\n");
+        let expired = wait(&mut driver, client, "SUBMIT a queue=h key=k expires=2500\n");
+        let next = wait(&mut driver, client, "SUBMIT a queue=h key=k\n");
+        driver.pass(ms);
+        jump(&mut driver);
+        let runs = driver.done(run);
+        assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [next], "spill={spill}");
+        assert_eq!(lapse(&mut driver, &[expired]), [], "spill={spill}");
+    }
+}
+
+#[test]
+fn what_has_expired_when_it_is_due_does_not_run() {
+    let mut driver = Driver::new(1);
+    let client = driver.join("client");
+    driver.join("worker name=w1 kinds=a");
+    let expired = wait(&mut driver, client, "SUBMIT a delay=10 expires=1000\n");
+    jump(&mut driver);
+    driver.now.mono_us += 10_000;
+    driver.apply(Event::Due);
+    assert_eq!(driver.take_runs(), []);
+    assert_eq!(lapse(&mut driver, &[expired]), []);
+}
+
+#[test]
+fn those_behind_one_that_has_expired_come_for_it() {
+    let mut driver = Driver::new(1);
+    let client = driver.join("client");
+    let operator = driver.join("operator");
+    driver.ask(operator, "QUEUE k key-limit=1\n");
+    driver.join("worker name=w1 kinds=a slots=2");
+    for options in ["queue=k key=x", "serial=yes key=x"] {
+        let run = driver.submit(client, &format!("SUBMIT a {options}\n"));
+        let mut expired = Vec::new();
+        for _ in 0..2 {
+            let submit = format!("SUBMIT a expires=1000 {options}\n");
+            expired.push(wait(&mut driver, client, &submit));
+        }
+        let next = wait(&mut driver, client, &format!("SUBMIT a {options}\n"));
+        jump(&mut driver);
+        let mut runs = driver.done(run);
+        runs.extend(lapse(&mut driver, &expired));
+        assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [next], "{options}");
+        driver.done(runs[0]);
+    }
+}
+
+#[test]
+fn what_had_expired_waits_again_if_the_clock_is_set_back_at_once() {
+    let mut driver = Driver::new(1);
+    let client = driver.join("client");
+    driver.join("worker name=w1 kinds=a");
+    let run = driver.submit(client, "SUBMIT a\n");
+    let id = wait(&mut driver, client, "SUBMIT a expires=1000\n");
+    jump(&mut driver);
+    assert_eq!(driver.done(run), []);
+    driver.now.wall_ms -= 3_600_000;
+    let runs = lapse(&mut driver, &[]);
+    assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [id]);
+}
+
+#[test]
+fn a_crowd_that_has_expired_ends_in_slices() {
+    let mut driver = Driver::new(1);
+    let client = driver.join("client");
+    driver.join("worker name=w1 kinds=a");
+    let run = driver.submit(client, "SUBMIT a\n");
+    let crowd: Vec<TaskId> =
+        (0..20_000).map(|_| wait(&mut driver, client, "SUBMIT a expires=1000\n")).collect();
+    let next = wait(&mut driver, client, "SUBMIT a\n");
+    jump(&mut driver);
+    let mut runs = driver.done(run);
+    let mut turns = 0;
+    while driver.core.is_busy() {
+        let before = driver.core.totals();
+        runs.extend(turn(&mut driver));
+        let ended = driver.core.totals().cancelled - before.cancelled;
+        assert!(ended <= 2 * 4096, "{ended} ends in a turn");
+        turns += 1;
+    }
+    assert!(turns >= 3, "{turns} turns");
+    assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [next]);
+    assert_eq!(lapse(&mut driver, &crowd), []);
 }

@@ -88,8 +88,6 @@ pub(crate) struct Auditor {
     acked: BTreeSet<TaskId>,
     life: u32,
     life_us: u64,
-    /// The wall time up to which the scheduler has handled its deadlines.
-    due_ms: u64,
     /// The latest that its wall clock showed, by simulated microseconds, in this life.
     readings: BTreeMap<u64, u64>,
     /// It may say busy.
@@ -107,8 +105,6 @@ pub(super) struct Window {
     pub(super) to_us: u64,
     pub(super) wall_low: u64,
     pub(super) wall_high: u64,
-    /// The wall time up to which deadlines had been handled before.
-    pub(super) due_ms: u64,
 }
 
 impl Auditor {
@@ -130,7 +126,6 @@ impl Auditor {
             acked: BTreeSet::new(),
             life: 0,
             life_us: 0,
-            due_ms: 0,
             readings: BTreeMap::new(),
             may_be_busy: settings.tasks_max < 100,
             latest_ms: 0,
@@ -148,16 +143,10 @@ impl Auditor {
             to_us: now_us,
             wall_low: wall_ms,
             wall_high: wall_ms,
-            due_ms: self.due_ms,
         });
         window.to_us = now_us;
         window.wall_low = window.wall_low.min(wall_ms);
         window.wall_high = window.wall_high.max(wall_ms);
-    }
-
-    /// It has handled its deadlines up to a wall time.
-    pub(crate) fn due(&mut self, wall_ms: u64) {
-        self.due_ms = self.due_ms.max(wall_ms);
     }
 
     /// Nothing came of what was applied: the next turn begins with what comes next.
@@ -228,7 +217,6 @@ impl Auditor {
         self.conns.clear();
         self.greeted.clear();
         self.received.clear();
-        self.due_ms = 0;
         self.readings = [(net.now_us, net.wall_ms())].into();
         self.measure_waits(net.now_us, net.wall_ms());
         for session in self.sessions.values_mut() {

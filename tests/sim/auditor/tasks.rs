@@ -174,8 +174,11 @@ impl Auditor {
             );
         }
         if let Some(expires_ms) = task.expires_at_ms(id).filter(|_| attempt == 1) {
-            let late = expires_ms <= at_ms && expires_ms <= window.due_ms;
-            require!("I20", !late, "task {id} is leased at {at_ms}, expired {expires_ms}");
+            require!(
+                "I20",
+                expires_ms > at_ms,
+                "task {id} is leased at {at_ms}, expired {expires_ms}"
+            );
         }
         self.waits_for_nobody(id);
         let session = line.session.expect("a lease has a session");
