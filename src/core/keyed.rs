@@ -169,6 +169,7 @@ impl Core {
     /// It drops no more entries of others in one turn than can be done at once; what is left goes on
     /// in the next.
     pub(super) fn first_lined(&mut self, number: u32) -> Option<(u64, Place)> {
+        let limited = self.has_key_limit(number);
         while let Some((since_us, place)) = self.queues.class(number).spill.first() {
             if !waits_since(&self.tasks, &place, since_us) {
                 if self.dropped >= DROPS {
@@ -177,7 +178,7 @@ impl Core {
                 }
                 self.dropped += 1;
                 self.queues.class_mut(number).spill.pop();
-            } else if self.is_barred(place.slot) {
+            } else if self.is_expired(place.slot) || limited && self.is_key_full(place.slot) {
                 self.queues.class_mut(number).waiting -= 1;
                 self.bar(place.slot);
             } else {

@@ -69,7 +69,7 @@ impl Core {
             && queue.runs.timer_us.is_none()
     }
 
-    fn has_key_limit(&self, class: u32) -> bool {
+    pub(super) fn has_key_limit(&self, class: u32) -> bool {
         self.queues.queue(self.queues.class(class).queue).policy.key_limit.is_some()
     }
 

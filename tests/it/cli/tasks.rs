@@ -427,6 +427,18 @@ fn policies_are_compared_in_virtual_time() {
 }
 
 #[test]
+fn the_table_of_the_readme_is_what_simulate_prints() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let readme = readme.expect("README.md");
+    let one_row = ["simulate", "--order", "sjf", "--route", "fastest"];
+    let printed = say(&mut ganger(one_row)).with(0).out;
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in printed.lines().map(words) {
+        assert!(readme.lines().any(|its| words(its) == line), "not in README.md: {line}");
+    }
+}
+
+#[test]
 fn lists_are_json_when_asked() {
     let serve = Serve::start();
     let _worker = serve.work(&["--tags", "gpu"], "cat", Path::new(HERE));
