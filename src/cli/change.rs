@@ -6,6 +6,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
+use crate::client::Retried;
 use crate::task::TaskId;
 
 /// The tasks to be changed.
@@ -28,6 +29,26 @@ pub(super) enum To {
     Ready,
 }
 
+fn tell(id: TaskId, retried: Option<Retried>, output: &Output) -> Result<(), Failure> {
+    let shown = id.to_string();
+    match retried {
+        None if output.is_json() => {
+            return output.json(&json!({ "id": shown, "state": "cancelled" }));
+        }
+        None => output.say(&format!("{id} is cancelled")),
+        Some(Retried { was, reason, .. }) if output.is_json() => {
+            let was = was.word();
+            return output
+                .json(&json!({ "id": shown, "state": "ready", "was": was, "reason": reason }));
+        }
+        Some(Retried { was, reason, .. }) => {
+            let why = if reason == was.word() { String::new() } else { format!(" ({reason})") };
+            output.say(&format!("{id} is ready again: it was {was}{why}"));
+        }
+    }
+    Ok(())
+}
+
 impl Change {
     /// Changes each; what is refused does not keep the others from being changed.
     pub(super) fn run(&self, to: To, output: &Output) -> Outcome {
@@ -36,15 +57,11 @@ impl Change {
             let mut exit = Exit::Done;
             for id in &self.ids {
                 let changed = match to {
-                    To::Cancelled => client.cancel(*id).await,
-                    To::Ready => client.retry(*id).await,
+                    To::Cancelled => client.cancel(*id).await.map(|()| None),
+                    To::Ready => client.retry(*id).await.map(Some),
                 };
-                let word = if to == To::Cancelled { "cancelled" } else { "ready" };
                 match changed.map_err(Failure::from) {
-                    Ok(()) if output.is_json() => {
-                        output.json(&json!({ "id": id.to_string(), "state": word }))?;
-                    }
-                    Ok(()) => output.say(&format!("{id} is {word}")),
+                    Ok(retried) => tell(*id, retried, output)?,
                     Err(failure) if failure.exit == Exit::Refused => {
                         let text = format!("{id}: {}", failure.text);
                         output.fail(&Failure { text, ..failure });

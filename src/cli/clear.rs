@@ -7,6 +7,7 @@ use serde_json::json;
 use super::exit::{Exit, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
+use super::values::counted;
 use crate::task::State;
 
 /// Whether tasks of a queue may begin.
@@ -54,6 +55,17 @@ pub(super) struct Purge {
 }
 
 impl Purge {
+    fn told(&self, purged: u64, state: State) -> String {
+        let Self { queue, state: word, .. } = self;
+        let done = if state.is_end() { "forgotten" } else { "cancelled" };
+        let tasks = counted(purged, &format!("{word} task"));
+        match purged {
+            0 => format!("{queue} has no {word} tasks"),
+            1 => format!("{tasks} of {queue} is {done}"),
+            _ => format!("{tasks} of {queue} are {done}"),
+        }
+    }
+
     pub(super) fn run(&self, output: &Output) -> Outcome {
         block_on(async {
             let state = State::parse(&self.state).unwrap_or(State::Dead);
@@ -62,8 +74,7 @@ impl Purge {
                 output
                     .json(&json!({ "queue": self.queue, "state": self.state, "purged": purged }))?;
             } else {
-                let done = if state.is_end() { "forgotten" } else { "cancelled" };
-                output.say(&format!("{purged} {} tasks of {} are {done}", self.state, self.queue));
+                output.say(&self.told(purged, state));
             }
             Ok(Exit::Done)
         })

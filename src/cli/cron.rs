@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
 use super::picture::{count, ms, text};
+use super::ranges;
 use super::submit::{Options, payload};
 use super::table::{Cell, Table, Tone};
 use super::values;
 use crate::client;
+use crate::message::{self, schedule::Calendar};
 
 /// Periodic tasks.
 #[derive(Debug, Args)]
@@ -35,6 +37,11 @@ enum Command {
     /// Let a periodic task fire again; what passed meanwhile does not count
     Resume(Named),
 }
+
+/// The zone that an expression is checked in.
+const ZONE: &str = message::Plan::ZONE;
+/// How far apart fires may be, in milliseconds.
+const EVERY_MS: (u64, u64) = message::Plan::EVERY_MS;
 
 /// A task that is handed in again and again.
 #[derive(Debug, Args)]
@@ -62,15 +69,16 @@ struct Add {
 /// When it fires.
 #[derive(Debug, Args)]
 #[group(skip)]
+#[command(group = ArgGroup::new("when").required(true))]
 struct Plan {
     /// Fire as a cron expression says: '30 2 * * 1-5' (minute hour day month weekday), or @hourly,
     /// @daily, @weekly, @monthly, @yearly
-    #[arg(long, value_name = "EXPRESSION", required_unless_present = "every")]
+    #[arg(long, value_name = "EXPRESSION", value_parser = expression, group = "when")]
     schedule: Option<String>,
 
     /// Fire every so often, from now on
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    #[arg(conflicts_with_all = ["schedule", "tz"])]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(EVERY_MS))]
+    #[arg(group = "when", conflicts_with = "tz")]
     every: Option<Duration>,
 
     /// Time zone whose clocks --schedule means, like Europe/Berlin [default: UTC]
@@ -101,6 +109,11 @@ struct Named {
 
     #[command(flatten)]
     peer: PeerSettings,
+}
+
+/// Checks an expression; whether its zone is one, the scheduler knows.
+fn expression(text: &str) -> Result<String, String> {
+    Calendar::parse(text, ZONE).map(|_| text.to_owned())
 }
 
 impl Cron {

@@ -10,6 +10,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::output::{Output, json_bytes};
 use super::peer::{PeerSettings, block_on};
 use super::picture::{count, list};
+use super::ranges;
 use super::signals::{Signals, Told};
 use super::table::visible;
 use super::values;
@@ -42,18 +43,11 @@ pub(super) struct Events {
     from: Option<u64>,
 
     /// Also print the figures so often: 1s to 60s
-    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(STATS_MS))]
     stats: Option<Duration>,
 
     #[command(flatten)]
     peer: PeerSettings,
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let duration = values::duration(text)?;
-    let (least, most) = (Duration::from_millis(STATS_MS.0), Duration::from_millis(STATS_MS.1));
-    let fits = (least..=most).contains(&duration);
-    fits.then_some(duration).ok_or_else(|| format!("{text:?} is not between 1s and 60s"))
 }
 
 impl Events {

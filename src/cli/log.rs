@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::{Failure, GENERAL};
 use super::stderr;
+use super::values::counted;
 
 /// How long a line of the log waits for its reader: shorter than any heartbeat. The next ones do not
 /// wait until it reads again.
@@ -75,7 +76,9 @@ impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         let limit = if dropped > 0 { Duration::ZERO } else { LIMIT };
-        let text = format!("{dropped} lines of the log were not read in time");
+        let lines = counted(dropped, "line");
+        let were = if dropped == 1 { "was" } else { "were" };
+        let text = format!("{lines} of the log {were} not read in time");
         let told = match (dropped, self.format) {
             (0, _) => String::new(),
             (_, Format::Text) => format!("{text}\n"),

@@ -1,6 +1,6 @@
 //! The program: a file per command.
 //!
-//! - `settings`: where settings come from. `values`: how people write them.
+//! - `settings`: where settings come from. `values`: how people write them; `ranges`: what they may be.
 //! - `output`: the only place that prints. `table`: what it prints for people. `stderr`: writing there
 //!   while its reader may pause.
 //! - `exit`: how the program ends.
@@ -25,6 +25,7 @@ mod peer;
 mod picture;
 mod queue;
 mod queues;
+mod ranges;
 mod run;
 mod serve;
 mod settings;

@@ -7,6 +7,8 @@ use super::exit::{Exit, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
 use super::queues;
+use super::ranges::{self, Limit};
+use crate::message::Policy;
 
 /// Shows a queue, after setting those policies that are given.
 #[derive(Debug, Args)]
@@ -51,7 +53,14 @@ fn policy(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .filter(|(name, value)| !name.is_empty() && !value.is_empty())
         .ok_or_else(|| format!("{text:?} is no policy: give NAME=VALUE, like route=hash"))?;
-    let ms = super::values::duration(value).ok().filter(|_| name == "spill");
-    let value = ms.map_or_else(|| value.to_owned(), |duration| duration.as_millis().to_string());
+    let is_plain = value.bytes().all(|byte| byte.is_ascii_digit());
+    let value = match name {
+        "spill" if !is_plain => match ranges::limit(Policy::SPILL_MS)(value)? {
+            Limit(Some(duration)) => duration.as_millis().to_string(),
+            Limit(None) => value.to_owned(),
+        },
+        _ => value.to_owned(),
+    };
+    Policy::default().set(name, &value).map_err(|refusal| refusal.text)?;
     Ok((name.to_owned(), value))
 }

@@ -216,7 +216,8 @@ fn allowed(connections: usize) -> usize {
             let fewer = fewer.max(1);
             tracing::warn!(
                 "the limit on open files ({files}) allows {fewer} connections instead of \
-                 {connections}: raise it with ulimit -n"
+                 {connections}, for each is one: raise it with ulimit -n, or LimitNOFILE= of the systemd \
+                 unit, or give a lower --max-connections"
             );
             fewer
         }

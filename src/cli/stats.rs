@@ -62,6 +62,9 @@ fn totals(stats: &Value) -> Table {
     table.row([Cell::from("stragglers"), text(stats, "stragglers")]);
     table.row([Cell::from("workers"), text(stats, "workers_here")]);
     table.row([Cell::from("connections"), text(stats, "connections")]);
+    if stats.get("inbox").is_some_and(Value::is_u64) {
+        table.row([Cell::from("entries in the inbox"), text(stats, "inbox")]);
+    }
     if stats.get("store_pressure").and_then(Value::as_bool).unwrap_or_default() {
         table.row([Cell::from("store"), Cell("nearly full: no submissions".into(), Tone::Bad)]);
     }

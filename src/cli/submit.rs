@@ -11,11 +11,13 @@ use super::exit::{Exit, Failure, Outcome};
 use super::lines::read_stdin;
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
+use super::ranges::{self, Bound, Limit};
 use super::submit_lines::submit_lines;
-use super::values::{self, Limit};
+use super::values;
 use super::watch::show_end;
 use crate::client::{AfterFailure, Client, Submission, Submitted};
 use crate::frame::Decimal;
+use crate::protocol::submit;
 use crate::task::TaskId;
 
 /// Hands in tasks and prints their ids, or with --wait their results.
@@ -70,43 +72,44 @@ pub(super) struct Options {
     res: Vec<(String, u64)>,
 
     /// Cancel it so long after submission unless it was begun
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(submit::DURATION_MS))]
     expires: Option<Duration>,
 
     /// Let an attempt fail after so long without a sign of progress [default: none]
-    #[arg(long, value_name = "DURATION", value_parser = values::limit)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::limit(submit::DURATION_MS))]
     timeout: Option<Limit>,
 
     /// Let an attempt fail after so long [default: none]
-    #[arg(long, value_name = "DURATION", value_parser = values::limit)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::limit(submit::DURATION_MS))]
     max_run: Option<Limit>,
 
     /// So many failures make it dead; or `none` [default: 20]
-    #[arg(long, value_name = "N", value_parser = attempts)]
-    attempts: Option<Attempts>,
+    #[arg(long, value_name = "N", value_parser = ranges::number_or_none(submit::ATTEMPTS))]
+    attempts: Option<Bound>,
 
     /// Pause after the first failure; it doubles with each [default: 1s]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(submit::BACKOFF_MS))]
     backoff: Option<Duration>,
 
     /// Keep the result so long [default: 1h]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(submit::KEEP_MS))]
     result_ttl: Option<Duration>,
 
     /// In a queue ordered by priority: the highest comes first
-    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["weight", "resource"])]
+    #[arg(long, value_name = "NUMBER", value_parser = ranges::decimal(submit::PRIORITY_RANGE))]
+    #[arg(conflicts_with_all = ["weight", "resource"])]
     priority: Option<Decimal>,
 
     /// In a queue ordered by priority, without --priority: it is weight * time / resource [default: 1]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = ranges::decimal(submit::PRIORITY_RANGE))]
     weight: Option<Decimal>,
 
     /// How long it will take [default: what is measured of its kind]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(submit::DURATION_MS))]
     time: Option<Duration>,
 
     /// See --weight [default: 1]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = ranges::decimal(submit::RESOURCE_RANGE))]
     resource: Option<Decimal>,
 
     /// Text for tracing, handed on to the worker
@@ -127,12 +130,12 @@ struct Once {
     after_failure: Option<AfterFailure>,
 
     /// Start no sooner than so long after submission
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(submit::DELAY_MS))]
     #[arg(conflicts_with = "at")]
     delay: Option<Duration>,
 
     /// Start no sooner than at a time: 2031-05-09T08:30:00Z, or Unix seconds
-    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    #[arg(long, value_name = "TIME", value_parser = ranges::time)]
     at: Option<u64>,
 
     /// At most one unended task of the queue bears this text
@@ -140,19 +143,9 @@ struct Once {
     unique: Option<String>,
 
     /// Hold --unique so long after the end [default: 0]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "unique")]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(submit::KEEP_MS))]
+    #[arg(requires = "unique")]
     unique_for: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Attempts(Option<u32>);
-
-fn attempts(text: &str) -> Result<Attempts, String> {
-    match text.parse() {
-        _ if text == "none" => Ok(Attempts(None)),
-        Ok(number) if (1..=1000).contains(&number) => Ok(Attempts(Some(number))),
-        _ => Err("give 1 to 1000, or none".to_owned()),
-    }
 }
 
 fn after_failure(text: &str) -> Result<AfterFailure, String> {
@@ -229,8 +222,8 @@ impl Options {
         let some = set(some, self.max_run.and_then(|limit| limit.0), Submission::max_run);
         let some = match self.attempts {
             None => some,
-            Some(Attempts(Some(bound))) => some.attempts(bound),
-            Some(Attempts(None)) => some.attempts_unlimited(),
+            Some(Bound(Some(bound))) => some.attempts(bound),
+            Some(Bound(None)) => some.attempts_unlimited(),
         };
         let some = set(some, self.backoff, Submission::backoff);
         let some = set(some, self.result_ttl, Submission::result_ttl);

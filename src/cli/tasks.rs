@@ -10,10 +10,8 @@ use super::peer::{PeerSettings, block_on};
 use super::picture::{list, ms, state, text};
 use super::table::{Cell, Table, Tone};
 use crate::client::{Client, TaskFilter};
+use crate::protocol::parse::PAGE_MAX;
 use crate::task::State;
-
-/// The most tasks of one page.
-const PAGE_MAX: usize = 1000;
 
 /// Lists the tasks that the scheduler holds.
 #[derive(Debug, Args)]
@@ -74,7 +72,7 @@ impl Tasks {
             if left == 0 {
                 return Ok((tasks, true));
             }
-            filter.limit = u32::try_from(left.min(PAGE_MAX)).unwrap_or_default();
+            filter.limit = u32::try_from(PAGE_MAX.min(left as u64)).unwrap_or_default();
             let page = client.tasks(&filter).await?;
             tasks.extend_from_slice(list(&page, "tasks"));
             match page.get("next").and_then(Value::as_u64) {

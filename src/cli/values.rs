@@ -1,5 +1,6 @@
 //! How people write durations, sizes, times and addresses.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use crate::message::amounts::owned_amounts;
@@ -38,15 +39,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         rest = behind;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
-}
-
-/// A duration, or none at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limit(pub(super) Option<Duration>);
-
-/// Reads a duration or `none`.
-pub(super) fn limit(text: &str) -> Result<Limit, String> {
-    if text == "none" { Ok(Limit(None)) } else { duration(text).map(Some).map(Limit) }
 }
 
 /// An amount of something: `cpu:4`.
@@ -181,6 +173,11 @@ pub(super) fn spoken_ms(ms: f64) -> String {
     }
 }
 
+/// So many of something, whose plural has an s.
+pub(super) fn counted<N: Display + From<u8> + PartialEq>(count: N, what: &str) -> String {
+    format!("{count} {what}{}", if count == N::from(1) { "" } else { "s" })
+}
+
 /// A store's URL without the password that it may hold.
 pub(super) fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -208,7 +205,6 @@ mod tests {
         for text in bad {
             assert!(ms(text).is_err(), "{text}");
         }
-        assert_eq!(limit("none"), Ok(Limit(None)));
     }
 
     #[test]
@@ -271,6 +267,11 @@ mod tests {
         ] {
             assert_eq!(spoken_ms(ms), text);
         }
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0_usize, 1, 2].map(|n| counted(n, "line")), ["0 lines", "1 line", "2 lines"]);
     }
 
     #[test]

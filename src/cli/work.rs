@@ -13,9 +13,13 @@ use super::command::{self, Heard};
 use super::exit::{Exit, Failure, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
+use super::ranges;
 use super::signals::{Signals, Told};
 use super::values;
 use crate::client::{self, Stopped, Task, Weight, WorkerBuilder};
+use crate::frame::Decimal;
+use crate::protocol::hello::{HEARTBEAT_MS, PRICE_MAX};
+use crate::protocol::parse::SLOTS;
 
 /// The exit code of a command by which it says that it could not work now: sysexits' EX_TEMPFAIL.
 const TEMPORARY: i32 = 75;
@@ -76,7 +80,7 @@ pub(super) struct WorkSettings {
 
     /// Commands to run at once
     #[arg(long, value_name = "N", env = "GANGER_SLOTS", hide_env_values = true)]
-    #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65535))]
+    #[arg(default_value = "1", value_parser = ranges::number(SLOTS))]
     slots: u32,
 
     /// Share of the tasks under the weighted routes, 0 to 100
@@ -86,17 +90,23 @@ pub(super) struct WorkSettings {
 
     /// What an hour of this worker costs, for the statistics
     #[arg(long, value_name = "PRICE", env = "GANGER_PRICE", hide_env_values = true)]
-    #[arg(default_value = "0")]
+    #[arg(default_value = "0", value_parser = price)]
     price: f64,
 
     /// How soon the scheduler wonders whether a silent worker is alive, 1s to 60s
     #[arg(long, value_name = "DURATION", env = "GANGER_HEARTBEAT", hide_env_values = true)]
-    #[arg(default_value = "15s", value_parser = values::duration)]
+    #[arg(default_value = "15s", value_parser = ranges::duration(HEARTBEAT_MS))]
     heartbeat: Duration,
 }
 
 fn weight(text: &str) -> Result<Weight, String> {
     Weight::parse(text).ok_or_else(|| "give 0 to 100 with up to three decimals".to_owned())
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    let most = Decimal::whole(PRICE_MAX).value();
+    let read = text.parse().ok().filter(|price| (0.0..=most).contains(price));
+    read.ok_or_else(|| format!("give a number from 0 to {PRICE_MAX}"))
 }
 
 impl Work {
@@ -190,9 +200,6 @@ impl WorkSettings {
         if self.kinds.is_empty() {
             let hint = "--kinds resize,encode, or --kinds '*' for every kind";
             return Err(Failure::usage("say which kinds the command can do").hint(hint));
-        }
-        if !(self.price >= 0.0 && self.price.is_finite()) {
-            return Err(Failure::usage("--price is 0 or more"));
         }
         let everything = |names: &[String]| names.iter().any(|name| name == "*");
         let builder = builder

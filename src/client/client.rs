@@ -15,7 +15,7 @@ use super::cron::Cron;
 use super::error::Error;
 use super::events::Events;
 use super::link::{Address, Link};
-use super::outcome::{Outcome, Status};
+use super::outcome::{Outcome, Retried, Status};
 use super::patience::Patience;
 use super::submission::Submission;
 use super::submit::Submit;
@@ -159,13 +159,14 @@ impl Client {
         self.ask(&Request::Cancel(id), false).await.map(drop)
     }
 
-    /// Makes a dead or cancelled task ready again, with all its attempts before it.
+    /// Makes a dead or cancelled task ready again, with all its attempts before it, and returns what it
+    /// was.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] with `running` if it has not ended, or its last run has not answered.
-    pub async fn retry(&self, id: TaskId) -> Result<(), Error> {
-        self.ask(&Request::Retry(id), false).await.map(drop)
+    pub async fn retry(&self, id: TaskId) -> Result<Retried, Error> {
+        Retried::read(&self.ask(&Request::Retry(id), false).await?)
     }
 
     /// The queues, with their policies and counts, as JSON.

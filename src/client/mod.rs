@@ -41,7 +41,7 @@ pub use cron::Cron;
 pub use error::{Error, Refused};
 pub use events::{Events, Observed};
 pub use failure::Failure;
-pub use outcome::{NotDone, Outcome, Status, Submitted};
+pub use outcome::{NotDone, Outcome, Retried, Status, Submitted};
 pub use submission::Submission;
 pub use submit::Submit;
 pub use task::Task;

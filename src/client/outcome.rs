@@ -119,6 +119,25 @@ impl fmt::Display for NotDone {
 
 impl std::error::Error for NotDone {}
 
+/// What a task was that is ready again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retried {
+    /// [`State::Dead`] or [`State::Cancelled`].
+    pub was: State,
+    /// Why, as [`Outcome`] tells it.
+    pub reason: String,
+}
+
+impl Retried {
+    pub(super) fn read(accepted: &Accepted) -> Result<Self, Error> {
+        let lacking = || Error::Protocol("the OK to RETRY lacks was or reason".to_owned());
+        let was = accepted.option("was").and_then(|was| State::parse(&was));
+        let reason = accepted.option("reason").map(String::from);
+        Ok(Self { was: was.ok_or_else(lacking)?, reason: reason.ok_or_else(lacking)? })
+    }
+}
+
 /// What GET tells of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -170,9 +170,10 @@ impl Core {
             let text = format!("task {parent}, which it comes after, has failed: retry that first");
             return fx.refuse(peer, Code::Conflict, text);
         }
-        fx.send(peer, Reply::OkTask(id));
         let task = self.tasks.at(slot);
         let (class, from) = (task.class, task.state());
+        let reason = task.more.as_ref().map_or("", |more| more.reason);
+        fx.send(peer, Reply::Retried { id, was: from, reason });
         if let Some(at_ms) = task.forget_at_ms() {
             self.timers.off_wall(at_ms, Reason::Forget(id));
         }

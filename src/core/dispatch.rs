@@ -106,8 +106,8 @@ impl Core {
         *counts.of(to) += 1;
     }
 
-    /// Puts a ready task into a line.
-    pub(super) fn wait(&mut self, slot: u32, owner: u32) {
+    /// Puts a ready task into a line; its place there.
+    pub(super) fn wait(&mut self, slot: u32, owner: u32) -> Place {
         let key = self.order_key(slot);
         let task = self.tasks.at(slot);
         let place = Place { key, id: task.id, slot };
@@ -142,6 +142,7 @@ impl Core {
             }
         }
         self.watch_for_starving(number);
+        place
     }
 
     /// A waiting task leaves its line without a lease. Its place stays behind and is dropped when it
@@ -304,10 +305,10 @@ impl Core {
             if !able || !self.is_open(class.queue) {
                 continue;
             }
-            let first = self.front(number, name);
-            let pass = self.pass_of(pool, number);
-            let own = first.map(|place| (pass, Source::Own, place.key, number, Source::Own));
-            best = best.into_iter().chain(own).min();
+            if let Some(place) = self.front(number, name) {
+                let pass = self.pass_of(pool, number);
+                better(&mut best, (pass, Source::Own, place.key, number, Source::Own));
+            }
         }
         let mut last = None;
         while let Some(number) = first_after(&self.workers.pools.at(pool).keyed, last) {
@@ -315,10 +316,10 @@ impl Core {
             if !self.fits(worker, number) {
                 continue;
             }
-            let pass = self.pass_of(pool, number);
-            let spilled = self.first_spilled(number);
-            let spilled = spilled.map(|key| (pass, Source::Spilled, key, number, Source::Spilled));
-            best = best.into_iter().chain(spilled).min();
+            if let Some(key) = self.first_spilled(number) {
+                let pass = self.pass_of(pool, number);
+                better(&mut best, (pass, Source::Spilled, key, number, Source::Spilled));
+            }
         }
         best
     }
@@ -379,6 +380,13 @@ impl Core {
     fn waits(&self, class: u32) -> bool {
         let class: &Class = self.queues.class(class);
         !class.keyed && class.listed.is_some() && self.is_open(class.queue)
+    }
+}
+
+/// Keeps the smaller of two.
+fn better(best: &mut Option<Next>, other: Next) {
+    if best.is_none_or(|best| other < best) {
+        *best = Some(other);
     }
 }
 

@@ -85,6 +85,8 @@ pub enum Event {
     Entries(Vec<Entry>),
     /// The store is nearly full, or no longer.
     Pressure(bool),
+    /// So many entries are in the store's inbox, as far as it can tell.
+    Inbox(Option<u64>),
     /// The scheduler stops: every worker is told that it will be back.
     Stop,
     /// A deadline may have passed.

@@ -97,7 +97,8 @@ impl Core {
             let parents = waiting.parents.iter().take(NAMED);
             let (named, told): (Vec<_>, Vec<_>) = parents.map(|id| self.parent(*id)).unzip();
             let count = waiting.parents.len();
-            let text = format!("{count} of the tasks that it comes after are not done: ");
+            let are = if count == 1 { "is" } else { "are" };
+            let text = format!("{count} of the tasks that it comes after {are} not done: ");
             let figures = json!({ "count": count, "tasks": told });
             reasons.push(reason(Why::After, text + &named.join(", "), figures));
         } else if let Some((queue, key)) = self.turn_of(slot) {
@@ -111,7 +112,7 @@ impl Core {
                 Some(current) => format!("it is the turn of task {current} of its key"),
                 None => "a run of its key goes on whose lease has ended".to_owned(),
             };
-            let text = format!("{whose}, and {before} come before it");
+            let text = format!("{whose}, and {}", before_it(before));
             let figures = json!({ "key": key, "current": current, "before": before });
             reasons.push(reason(Why::Serial, text, figures));
         }
@@ -302,6 +303,16 @@ fn reason(why: Why, text: impl Into<String>, figures: Value) -> Value {
         figures.into_iter().for_each(|(name, figure)| set(&mut value, &name, figure));
     }
     value
+}
+
+/// How many come before something, counted up to [`LOOK`].
+fn before_it(count: usize) -> String {
+    match count {
+        0 => "it is the next after that".to_owned(),
+        1 => "1 comes before it".to_owned(),
+        LOOK.. => format!("{LOOK} or more come before it"),
+        _ => format!("{count} come before it"),
+    }
 }
 
 /// A duration as people read it.

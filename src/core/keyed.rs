@@ -5,10 +5,11 @@ use crate::core::limits::ASIDE;
 use crate::core::line::{Line, Place};
 use crate::core::queues::Class;
 use crate::core::spill::Lined;
-use crate::core::tasks::{How, Phase};
+use crate::core::tasks::{How, Phase, RouteKey, Task};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Route;
+use crate::route::Digest;
 
 /// How many places are sorted anew in one turn: one to three milliseconds, by the order.
 const SLICE: usize = 1024;
@@ -28,7 +29,7 @@ impl Core {
         if !self.is_ready(number) {
             return self.postpone(slot);
         }
-        let owner = self.owner_of(slot);
+        let owner = self.find_owner(slot);
         let open = self.is_open(self.queues.class(number).queue);
         let free = self.free_owner(number, owner).filter(|_| open);
         if let Some(worker) = free
@@ -73,15 +74,28 @@ impl Core {
     /// The name of a task's owner, or nobody if there is no member.
     pub(super) fn owner_of(&self, slot: u32) -> u32 {
         let Some(task) = self.tasks.get(slot) else { return NOBODY };
+        self.owner_by(task, Digest::of(&task.route_key()))
+    }
+
+    /// That name, where the same keys come again and again.
+    fn find_owner(&mut self, slot: u32) -> u32 {
+        let Some(task) = self.tasks.get(slot) else { return NOBODY };
+        let digest = match task.route_key() {
+            RouteKey::Given(key) => self.digests.of(key.as_bytes()),
+            RouteKey::Id(id) => Digest::of(&id),
+        };
+        self.owner_by(task, digest)
+    }
+
+    fn owner_by(&self, task: &Task, key: Digest) -> u32 {
         let class = self.queues.class(task.class);
         let route = self.queues.queue(class.queue).policy.route;
         let Some(members) = class.members.and_then(|members| self.members.get(members)) else {
             return NOBODY;
         };
-        let key = task.route_key();
         let owner = match route {
-            Route::Hash => members.hash_owner(&key),
-            Route::Modulo => members.modulo_owner(&key),
+            Route::Hash => members.hash_owner(key),
+            Route::Modulo => members.modulo_owner(key),
             _ => None,
         };
         owner.unwrap_or(NOBODY)
@@ -97,14 +111,12 @@ impl Core {
     /// Puts a task into its owner's line; its clock starts.
     fn line_up(&mut self, slot: u32, owner: u32) {
         let now_us = self.now.mono_us;
-        let key = self.order_key(slot);
         let task = self.tasks.at(slot);
-        let place = Place { key, id: task.id, slot };
         let number = task.class;
         if let Phase::Ready { lined_us, .. } = &mut task.phase {
             *lined_us = now_us;
         }
-        self.wait(slot, owner);
+        let place = self.wait(slot, owner);
         let class = self.queues.class_mut(number);
         if owner != NOBODY {
             // Also where nothing spills: that may change while the task waits.
@@ -157,6 +169,7 @@ impl Core {
     /// It drops no more entries of others in one turn than can be done at once; what is left goes on
     /// in the next.
     pub(super) fn first_lined(&mut self, number: u32) -> Option<(u64, Place)> {
+        let limited = self.has_key_limit(number);
         while let Some((since_us, place)) = self.queues.class(number).spill.first() {
             if !waits_since(&self.tasks, &place, since_us) {
                 if self.dropped >= DROPS {
@@ -165,7 +178,7 @@ impl Core {
                 }
                 self.dropped += 1;
                 self.queues.class_mut(number).spill.pop();
-            } else if self.is_barred(place.slot) {
+            } else if self.is_expired(place.slot) || limited && self.is_key_full(place.slot) {
                 self.queues.class_mut(number).waiting -= 1;
                 self.bar(place.slot);
             } else {
@@ -211,8 +224,8 @@ impl Core {
         let task = self.tasks.get(slot)?;
         let class = task.class;
         let members = self.queues.class(class).members.and_then(|m| self.members.get(m));
-        let key = task.route_key();
-        let names = members.into_iter().flat_map(|members| members.walk(&key));
+        let key = Digest::of(&task.route_key());
+        let names = members.into_iter().flat_map(|members| members.walk(key));
         let barred = task.barred();
         names
             .take(WALK)
@@ -316,7 +329,7 @@ impl Core {
             self.wait(place.slot, NOBODY);
             return self.serve(number, fx);
         }
-        let now_owner = self.owner_of(place.slot);
+        let now_owner = self.find_owner(place.slot);
         if now_owner == owner && owner != NOBODY {
             self.wait(place.slot, owner);
         } else {

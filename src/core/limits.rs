@@ -69,6 +69,10 @@ impl Core {
             && queue.runs.timer_us.is_none()
     }
 
+    pub(super) fn has_key_limit(&self, class: u32) -> bool {
+        self.queues.queue(self.queues.class(class).queue).policy.key_limit.is_some()
+    }
+
     /// Whether a task's key has all the runs that it may have.
     pub(super) fn is_key_full(&self, slot: u32) -> bool {
         let Some(task) = self.tasks.get(slot) else { return false };
@@ -83,12 +87,14 @@ impl Core {
     ///
     /// It takes no more out in one turn than can be done at once; what is left goes on in the next.
     pub(super) fn front(&mut self, number: u32, owner: u32) -> Option<Place> {
+        let limited = self.has_key_limit(number);
         loop {
             let class = self.queues.class_mut(number);
             let line =
                 if owner == NOBODY { &mut class.line } else { class.owners.get_mut(&owner)? };
             let place = line.first(|place| holds(&self.tasks, place, owner))?;
-            if !self.is_barred(place.slot) {
+            let full = limited && self.is_key_full(place.slot);
+            if !full && !self.is_expired(place.slot) {
                 return Some(place);
             }
             if self.put_aside >= SLICE {
@@ -267,8 +273,7 @@ impl Core {
     /// Whether the task that is listed as the first of a class may not be leased any more.
     pub(super) fn is_head_barred(&self, number: u32) -> bool {
         let class = self.queues.class(number);
-        let limited = self.queues.queue(class.queue).policy.key_limit.is_some();
-        let may_be = limited || self.timers.is_wall_due(self.now);
+        let may_be = self.has_key_limit(number) || self.timers.is_wall_due(self.now);
         let slot = class.listed.filter(|_| may_be).and_then(|(_, id)| self.tasks.find(id));
         slot.is_some_and(|slot| self.is_barred(slot))
     }

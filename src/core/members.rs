@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::core::Core;
-use crate::route::{Ring, Weight, modulo, point, points_of_weight};
+use crate::route::{Digest, Ring, Weight, points_of_weight};
 
 /// How many points of rings come and go in one turn: about a millisecond; and then those of the worker
 /// whose points are more than that.
@@ -41,18 +41,18 @@ pub(super) struct Members {
 
 impl Members {
     /// The owner's name on the ring.
-    pub(super) fn hash_owner(&self, key: &[u8]) -> Option<u32> {
-        self.ring.owner(point(key))
+    pub(super) fn hash_owner(&self, key: Digest) -> Option<u32> {
+        self.ring.owner(key.point())
     }
 
     /// Names along the ring, beginning with the owner.
-    pub(super) fn walk(&self, key: &[u8]) -> impl Iterator<Item = u32> + '_ {
-        self.ring.walk(point(key))
+    pub(super) fn walk(&self, key: Digest) -> impl Iterator<Item = u32> + '_ {
+        self.ring.walk(key.point())
     }
 
     /// The owner's name by division.
-    pub(super) fn modulo_owner(&self, key: &[u8]) -> Option<u32> {
-        let index = modulo(key, self.sorted.len())?;
+    pub(super) fn modulo_owner(&self, key: Digest) -> Option<u32> {
+        let index = key.modulo(self.sorted.len())?;
         self.sorted.get(index).map(|(_, name, _)| *name)
     }
 

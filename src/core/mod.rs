@@ -95,6 +95,7 @@ use crate::core::unanswered::FoundRun;
 use crate::core::workers::Workers;
 use crate::cost::Costs;
 use crate::message::{Code, Reply, Request};
+use crate::route::Digests;
 use crate::task::TaskId;
 
 pub use effects::{Ask, Effects, Send, What};
@@ -175,6 +176,7 @@ pub struct Core {
     worker_names: Names,
     demands: Demands,
     members: Slots<Members>,
+    digests: Digests,
     /// Names whose membership may have changed, to be looked at at the end of the turn.
     changed_members: BTreeSet<u32>,
     /// Monotonic microseconds before which changes of members are gathered.
@@ -226,6 +228,8 @@ pub struct Core {
     ended: Counts,
     submitted: u64,
     pressure: bool,
+    /// Entries in the store's inbox, when it was last asked.
+    inbox: Option<u64>,
     figures_timer: bool,
 }
 
@@ -249,6 +253,7 @@ impl Core {
             worker_names: Names::default(),
             demands: Demands::default(),
             members: Slots::default(),
+            digests: Digests::default(),
             changed_members: BTreeSet::new(),
             members_at_us: 0,
             unready: BTreeSet::new(),
@@ -278,6 +283,7 @@ impl Core {
             ended: Counts::default(),
             submitted: 0,
             pressure: false,
+            inbox: None,
             figures_timer: false,
         };
         core.arm_housekeeping();
@@ -304,6 +310,7 @@ impl Core {
             Event::Oversized { peer, id, attempt } => self.on_oversized(peer, id, attempt, fx),
             Event::Entries(entries) => self.on_entries(&entries, fx),
             Event::Pressure(pressure) => self.pressure = pressure,
+            Event::Inbox(entries) => self.inbox = entries,
             Event::Stop => self.on_stop(fx),
             Event::Due => self.on_due(fx),
         }

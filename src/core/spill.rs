@@ -9,7 +9,7 @@ use crate::core::line::Place;
 pub(super) type Lined = (u64, Place);
 
 /// Entries in a chunk. To look whether each of them holds takes a small part of a millisecond.
-const CHUNK: usize = 4096;
+const CHUNK: usize = 1024;
 
 /// Entries in order, in chunks: those that no longer hold are dropped a chunk at a time, so that nobody
 /// waits while a million are looked at.
@@ -20,25 +20,30 @@ pub(super) struct Spill {
     len: usize,
     /// The chunk that is looked through next.
     next: usize,
+    /// One that was emptied, kept for its memory.
+    spare: VecDeque<Lined>,
 }
 
 impl Spill {
-    /// Adds an entry behind the last. Of `waiting` tasks each may have one; two chunks are looked through
-    /// for each that is begun, so that at most about as many again are there that no longer hold.
+    /// Adds an entry behind the last. Of `waiting` tasks each may have one. While there are more than
+    /// twice as many, two chunks are looked through for each that is begun, so that hardly more are there
+    /// that no longer hold.
     pub(super) fn push(&mut self, lined: Lined, waiting: usize, holds: impl Fn(&Lined) -> bool) {
         let full = self.chunks.back().is_none_or(|last| last.len() >= CHUNK);
+        let many = self.len > 2 * waiting + 64;
+        if full && many {
+            self.sweep(&holds);
+            self.sweep(&holds);
+        } else if self.chunks.len() == 1 && many {
+            self.sweep(&holds);
+        }
         if full {
-            self.sweep(&holds);
-            self.sweep(&holds);
-            self.chunks.push_back(VecDeque::new());
-        } else if self.chunks.len() == 1 && self.len > 2 * waiting + 64 {
-            self.sweep(&holds);
+            self.chunks.push_back(std::mem::take(&mut self.spare));
         }
-        match self.chunks.back_mut() {
-            Some(last) => last.push_back(lined),
-            None => self.chunks.push_back(VecDeque::from([lined])),
+        if let Some(last) = self.chunks.back_mut() {
+            last.push_back(lined);
+            self.len += 1;
         }
-        self.len += 1;
     }
 
     /// The first entry, whether it holds or not.
@@ -52,7 +57,7 @@ impl Spill {
         let lined = first.pop_front()?;
         self.len -= 1;
         if first.is_empty() {
-            self.chunks.pop_front();
+            self.spare = self.chunks.pop_front().unwrap_or_default();
             self.next = self.next.saturating_sub(1);
         }
         Some(lined)

@@ -1,11 +1,13 @@
 //! The table of tasks that have not ended, and of the dead and cancelled ones that RETRY may want.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::core::event::{Now, Peer};
 use crate::core::slots::Slots;
-use crate::frame::{Word, Words, canonical};
+use crate::frame::{Word, Words, canonical, decode};
 use crate::message::Submit;
 use crate::message::request::{Slice, Start};
 use crate::record::StateLine;
@@ -41,6 +43,25 @@ pub(super) struct Task {
     pub(super) watcher: Peer,
     /// What most tasks do not have.
     pub(super) more: Option<Box<More>>,
+}
+
+/// What decides the owner of a task under a keyed route.
+pub(super) enum RouteKey<'a> {
+    /// `key=`, decoded.
+    Given(Cow<'a, str>),
+    /// The task counts for itself.
+    Id([u8; TaskId::LEN]),
+}
+
+impl Deref for RouteKey<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Given(key) => key.as_bytes(),
+            Self::Id(id) => id,
+        }
+    }
 }
 
 /// Losses in a row that look like crashes, after which a task runs alone.
@@ -291,16 +312,12 @@ impl Task {
     }
 
     /// What the route hashes: the decoded key, or the identifier.
-    pub(super) fn route_key(&self) -> std::borrow::Cow<'_, [u8]> {
+    pub(super) fn route_key(&self) -> RouteKey<'_> {
         let encoded = self.key.and_then(|key| {
             let bytes = self.record.get(usize::from(key.start)..usize::from(key.end))?;
             std::str::from_utf8(bytes).ok()
         });
-        match encoded.and_then(crate::frame::decode) {
-            Some(std::borrow::Cow::Borrowed(key)) => key.as_bytes().into(),
-            Some(std::borrow::Cow::Owned(key)) => key.into_bytes().into(),
-            None => self.id.text().to_vec().into(),
-        }
+        encoded.and_then(decode).map_or_else(|| RouteKey::Id(self.id.text()), RouteKey::Given)
     }
 
     /// Remembers how an attempt ended; the last ten are kept.

@@ -94,6 +94,8 @@ impl Missed {
 impl Plan {
     /// The longest interval, in milliseconds: ten years.
     pub const EVERY_MAX_MS: u64 = 315_360_000_000;
+    /// What intervals may be, in milliseconds.
+    pub const EVERY_MS: (u64, u64) = (EVERY_MIN_MS, Self::EVERY_MAX_MS);
     /// The zone of expressions that name none.
     pub const ZONE: &'static str = "UTC";
 
@@ -205,9 +207,10 @@ impl<'a> Given<'a> {
 }
 
 fn interval(every: &str) -> Result<u64, Refusal> {
-    let range = EVERY_MIN_MS..=Plan::EVERY_MAX_MS;
-    number(every.as_bytes()).filter(|every_ms| range.contains(every_ms)).ok_or_else(|| {
-        bad(format!("every is a plain number from {} to {}", range.start(), range.end()))
+    let (least, most) = Plan::EVERY_MS;
+    let read = number(every.as_bytes()).filter(|every_ms| (least..=most).contains(every_ms));
+    read.ok_or_else(|| {
+        bad(format!("every is a plain number of milliseconds from {least} to {most}"))
     })
 }
 

@@ -121,8 +121,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The longest spill, in milliseconds: ten years.
-    pub const SPILL_MAX_MS: u64 = 315_360_000_000;
+    /// What `spill=` may be, in milliseconds: up to ten years.
+    pub const SPILL_MS: (u64, u64) = (0, 315_360_000_000);
     /// The most tasks that `limit=` and `key-limit=` may bound.
     pub const LIMIT_MAX: u64 = 1_000_000;
     /// The highest aging and alpha.
@@ -146,7 +146,7 @@ impl Policy {
             "weight" => self.weight = decimal(name, value, LEAST, Self::WEIGHT_MAX)?,
             "rate" if value == "none" => self.rate = None,
             "rate" => self.rate = Some(decimal(name, value, LEAST, Self::RATE_MAX)?),
-            "spill" => self.spill_ms = bounded(name, value, 0, Self::SPILL_MAX_MS)?,
+            "spill" => self.spill_ms = spill(value)?,
             "limit" => self.limit = limit(name, value)?,
             "key-limit" => self.key_limit = limit(name, value)?,
             "paused" => self.paused = word(name, value, [("yes", true), ("no", false)])?,
@@ -220,17 +220,22 @@ fn decimal(name: &str, value: &str, least: Decimal, most: Decimal) -> Result<Dec
     })
 }
 
-fn bounded(name: &str, value: &str, least: u64, most: u64) -> Result<Option<u64>, Refusal> {
+/// A number that may be none; `what` is what it is a number of.
+fn bounded(value: &str, what: &str, (least, most): (u64, u64)) -> Result<Option<u64>, Refusal> {
     if value == "none" {
         return Ok(None);
     }
     let read = number(value.as_bytes()).filter(|number| (least..=most).contains(number));
-    let text = || bad(format!("{name} is a plain number from {least} to {most}, or none"));
-    read.map(Some).ok_or_else(text)
+    read.map(Some).ok_or_else(|| bad(format!("{what} from {least} to {most}, or none")))
+}
+
+fn spill(value: &str) -> Result<Option<u64>, Refusal> {
+    bounded(value, "spill is a plain number of milliseconds", Policy::SPILL_MS)
 }
 
 fn limit(name: &str, value: &str) -> Result<Option<u32>, Refusal> {
-    let bound = bounded(name, value, 1, Policy::LIMIT_MAX)?;
+    let what = format!("{name} is a plain number");
+    let bound = bounded(value, &what, (1, Policy::LIMIT_MAX))?;
     Ok(bound.map(|bound| u32::try_from(bound).unwrap_or(u32::MAX)))
 }
 
@@ -272,7 +277,7 @@ mod tests {
             ("rate", "0", "rate is a number from 0.001"),
             ("limit", "0", "limit is a plain number from 1 to 1000000, or none"),
             ("key-limit", "1.5", "key-limit is"),
-            ("spill", "01", "spill is a plain number from 0"),
+            ("spill", "01", "spill is a plain number of milliseconds from 0"),
             ("paused", "maybe", "paused is one of yes, no"),
         ] {
             let refusal = Policy::default().set(name, value).unwrap_err();

@@ -22,6 +22,15 @@ pub enum Reply {
     OkTask(TaskId),
     /// OK: the `unique=` was taken; the task that holds it.
     Duplicate(TaskId),
+    /// OK to RETRY, with what the task was.
+    Retried {
+        /// The task.
+        id: TaskId,
+        /// Dead or cancelled.
+        was: State,
+        /// Why it was that; as RESULT told it.
+        reason: &'static str,
+    },
     /// ERR.
     Refused(Refusal),
     /// OK with a JSON payload.

@@ -15,6 +15,18 @@ pub const TZDATA: &str = chrono_tz::IANA_TZDB_VERSION;
 /// date line.
 const GAP_MAX: usize = 25 * 60;
 
+/// What an expression can be instead of its five fields.
+const WORDS: &str = "@hourly, @daily, @weekly, @monthly and @yearly";
+
+/// The fields of an expression, and what stands in each.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31, 15W for the weekday next to the 15th, L for the last day"),
+    ("month", "1 to 12, JAN to DEC"),
+    ("day of the week", "0 to 7 (0 and 7 are Sunday), SUN to SAT, 5#3 for the third Friday, 5L"),
+];
+
 /// The instants at which something is due, each a Unix time in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Schedule {
@@ -67,11 +79,8 @@ impl Calendar {
     }
 
     fn cron(&self) -> Result<Cron, String> {
-        let parser = CronParser::builder();
-        let parser = parser.seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let five = || "five fields (minute hour day month weekday) or @daily and the like";
-        parser.parse(&self.text).map_err(|error| {
-            format!("{:?} is no cron expression of {}: {error}", self.text, five())
+        read(&self.text).ok_or_else(|| {
+            format!("{:?} is no cron expression: {}", self.text, why_none(&self.text))
         })
     }
 
@@ -112,6 +121,42 @@ impl Calendar {
         });
         let mut instants = minutes.take(GAP_MAX).map(|at| self.zone.from_local_datetime(&at));
         instants.find_map(chrono::offset::MappedLocalTime::earliest)
+    }
+}
+
+fn read(text: &str) -> Option<Cron> {
+    let parser = CronParser::builder();
+    parser.seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(text).ok()
+}
+
+/// Why a text is no expression, for people. A field that cannot be read beside wildcards is the one
+/// that is wrong.
+fn why_none(text: &str) -> String {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    if let [word] = fields[..]
+        && word.starts_with('@')
+    {
+        return format!("the words for one are {WORDS}");
+    }
+    if fields.len() != FIELDS.len() {
+        let (count, s) = (fields.len(), if fields.len() == 1 { "" } else { "s" });
+        return format!(
+            "it has {count} field{s} instead of five (minute, hour, day, month, weekday), and is none \
+             of {WORDS}"
+        );
+    }
+    let is_wrong = |place: usize| {
+        let mut alone = ["*"; FIELDS.len()];
+        alone.iter_mut().zip(&fields).skip(place).take(1).for_each(|(at, field)| *at = field);
+        read(&alone.join(" ")).is_none()
+    };
+    let mut known = fields.iter().zip(FIELDS).enumerate();
+    match known.find(|(place, _)| is_wrong(*place)) {
+        Some((_, (field, (name, values)))) => format!(
+            "its {name} cannot be {field:?}: give {values}, * for every one, a range 1-5, a list 1,5 \
+             or a step */10"
+        ),
+        None => "its fields cannot stand together".to_owned(),
     }
 }
 
@@ -273,6 +318,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_wrong_with_an_expression_is_told() {
+        for (text, told) in [
+            ("61 * * * *", r#"its minute cannot be "61": give 0 to 59, * for"#),
+            ("* 5-24 * * *", r#"its hour cannot be "5-24": give 0 to 23, * for"#),
+            ("0 0 0 * *", r#"its day of the month cannot be "0": give 1 to 31, 15W"#),
+            ("0 0 1 13 *", r#"its month cannot be "13": give 1 to 12, JAN to DEC, * "#),
+            (
+                "0 0 * * 8",
+                r#"its day of the week cannot be "8": give 0 to 7 (0 and 7 are Sunday),"#,
+            ),
+            ("*/0 * * * *", r#"its minute cannot be "*/0": give 0 to 59"#),
+            ("0 x * 99 *", r#"its hour cannot be "x": give 0 to 23"#),
+            ("* * * *", "it has 4 fields instead of five (minute, hour, day, month, weekday)"),
+            ("daily", "it has 1 field instead of five"),
+            ("* * * * * *", "it has 6 fields instead of five"),
+            ("", "it has 0 fields instead of five"),
+            ("@reboot", "the words for one are @hourly, @daily, @weekly, @monthly and @yearly"),
+        ] {
+            let error = Calendar::parse(text, "UTC").unwrap_err();
+            let begin = format!("{text:?} is no cron expression: {told}");
+            assert!(error.starts_with(&begin), "{error}");
+        }
+    }
+
     proptest! {
         #[test]
         fn d09_whatever_is_read_has_a_next_instant(
@@ -288,6 +358,15 @@ mod tests {
         #[test]
         fn no_text_has_it_panic(text in "\\PC{0,64}") {
             let _ = Calendar::parse(&text, "UTC");
+        }
+
+        #[test]
+        fn fields_that_can_be_read_alone_can_stand_together(
+            text in "[0-9*/,LW#?+@A-Za-z-]{1,5}( [0-9*/,LW#?+@A-Z-]{1,5}){4}",
+        ) {
+            if let Err(error) = Calendar::parse(&text, "UTC") {
+                prop_assert!(!error.contains("stand together"), "{error}");
+            }
         }
     }
 }

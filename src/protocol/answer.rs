@@ -265,8 +265,8 @@ fn task(frame: &Frame) -> Option<Task> {
             b"queue" => task.queue = Some(item.name_slice("queue").ok()?),
             b"key" => task.key = Some(item.decodable()?),
             b"trace" => task.trace = Some(item.decodable()?),
-            b"timeout" => task.timeout_ms = item.number_or_none("timeout", 0, u64::MAX).ok()?,
-            b"max-run" => task.max_run_ms = item.number_or_none("max-run", 0, u64::MAX).ok()?,
+            b"timeout" => task.timeout_ms = item.number_or_none("timeout", (0, u64::MAX)).ok()?,
+            b"max-run" => task.max_run_ms = item.number_or_none("max-run", (0, u64::MAX)).ok()?,
             _ => {}
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn read(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refu
             }
             b"stats" => {
                 given.once(5, item)?;
-                filter.stats_ms = Some(item.number("stats", STATS_MS.0, STATS_MS.1)?);
+                filter.stats_ms = Some(item.ms("stats", STATS_MS)?);
             }
             _ => return Err(item.unknown()),
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::frame::{Frame, Word, Words, decode, number};
 use crate::message::amounts::owned_amounts;
 use crate::message::{Code, Hello, Refusal, Role};
-use crate::protocol::parse::SLOTS_MAX;
+use crate::protocol::parse::SLOTS;
 use crate::protocol::{TEXT_MAX, VERSIONS};
 use crate::route::Weight;
 use crate::task::{SessionId, is_name};
@@ -127,7 +127,7 @@ fn set(hello: &mut Hello, name: &str, value: &str) -> Result<(), &'static str> {
         "host" => hello.host = text(value).ok_or("the host has 1 to 256 bytes")?,
         "pid" => hello.pid = within(0, u64::MAX).ok_or("the pid is a plain number")?,
         "slots" => {
-            let slots = within(1, SLOTS_MAX).and_then(|slots| u32::try_from(slots).ok());
+            let slots = within(SLOTS.0, SLOTS.1).and_then(|slots| u32::try_from(slots).ok());
             hello.slots = slots.ok_or("slots is a plain number from 1 to 65535")?;
         }
         "weight" => {

@@ -7,12 +7,14 @@ use crate::frame::Frame;
 use crate::message::{Code, Fail, Policy, Purge, Refusal, Request, Retry, TaskFilter};
 use crate::protocol::cron;
 use crate::protocol::events;
-use crate::protocol::submit::{self, BACKOFF_MAX_MS};
+use crate::protocol::submit::{self, BACKOFF_MS};
 use crate::protocol::words::{Cursor, Given, bad, narrow};
 use crate::task::{Attempt, State, TaskId, is_name};
 
 /// The most slots of a worker.
 pub const SLOTS_MAX: u64 = 65_535;
+/// What the slots of a worker that comes may be.
+pub const SLOTS: (u64, u64) = (1, SLOTS_MAX);
 /// The most tasks on a page of TASKS.
 pub const PAGE_MAX: u64 = 1000;
 /// Tasks on a page of TASKS by default.
@@ -101,7 +103,7 @@ fn fail(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
                 given.once(0, item)?;
                 retry = match item.value {
                     b"no" => Retry::No,
-                    _ => Retry::After(item.number("retry", 0, BACKOFF_MAX_MS)?),
+                    _ => Retry::After(item.ms("retry", BACKOFF_MS)?),
                 };
             }
             _ => return Err(item.unknown()),
@@ -118,7 +120,7 @@ fn release(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
         match item.name {
             b"delay" => {
                 given.once(0, item)?;
-                delay_ms = item.number("delay", 0, BACKOFF_MAX_MS)?;
+                delay_ms = item.ms("delay", BACKOFF_MS)?;
             }
             _ => return Err(item.unknown()),
         }

@@ -47,6 +47,9 @@ pub fn render(reply: &Reply, text: &[u8], terms: &Terms, out: &mut BytesMut) {
         Reply::Duplicate(id) => {
             Writer::verb(out, "OK").id(*id).option("duplicate", "yes").end();
         }
+        Reply::Retried { id, was, reason } => {
+            Writer::verb(out, "OK").id(*id).option("was", was.word()).option("reason", reason).end()
+        }
         Reply::Refused(refusal) => put_refusal(refusal, out),
         Reply::Observing(next) => Writer::verb(out, "OK").option_number("next", *next).end(),
         Reply::Snapshot(json) => Writer::verb(out, "STATS").payload(json),

@@ -21,6 +21,21 @@ pub const NEEDS_MAX: usize = 16;
 /// The most attempts that can be bounded.
 pub const ATTEMPTS_MAX: u64 = 1000;
 
+/// What `delay` may be, in milliseconds.
+pub const DELAY_MS: (u64, u64) = (0, DURATION_MAX_MS);
+/// What `expires`, `timeout`, `max-run` and `time` may be, in milliseconds.
+pub const DURATION_MS: (u64, u64) = (1, DURATION_MAX_MS);
+/// What delays before a next attempt may be, in milliseconds.
+pub const BACKOFF_MS: (u64, u64) = (0, BACKOFF_MAX_MS);
+/// What `result-ttl` and `unique-for` may be, in milliseconds.
+pub const KEEP_MS: (u64, u64) = (0, KEEP_MAX_MS);
+/// What `attempts` may be.
+pub const ATTEMPTS: (u64, u64) = (1, ATTEMPTS_MAX);
+/// What `priority` and `weight` may be.
+pub const PRIORITY_RANGE: (Decimal, Decimal) = (Decimal::whole(0), PRIORITY_MAX);
+/// What `resource` may be.
+pub const RESOURCE_RANGE: (Decimal, Decimal) = (Decimal::from_thousandths(1), PRIORITY_MAX);
+
 /// Reads a SUBMIT frame: one just received, or a task's record.
 ///
 /// # Errors
@@ -148,31 +163,31 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
         }
         b"delay" => {
             given.once(DELAY, item)?;
-            submit.start = Start::Delay(item.number("delay", 0, DURATION_MAX_MS)?);
+            submit.start = Start::Delay(item.ms("delay", DELAY_MS)?);
         }
         b"at" => {
             given.once(AT, item)?;
-            submit.start = Start::At(item.number("at", 0, at_max_ms())?);
+            submit.start = Start::At(item.ms("at", (0, at_max_ms()))?);
         }
         b"expires" => {
             given.once(4, item)?;
-            submit.expires_ms = Some(item.number("expires", 1, DURATION_MAX_MS)?);
+            submit.expires_ms = Some(item.ms("expires", DURATION_MS)?);
         }
         b"timeout" => {
             given.once(5, item)?;
-            submit.timeout_ms = item.number_or_none("timeout", 1, DURATION_MAX_MS)?;
+            submit.timeout_ms = item.ms_or_none("timeout", DURATION_MS)?;
         }
         b"max-run" => {
             given.once(6, item)?;
-            submit.max_run_ms = item.number_or_none("max-run", 1, DURATION_MAX_MS)?;
+            submit.max_run_ms = item.ms_or_none("max-run", DURATION_MS)?;
         }
         b"attempts" => {
             given.once(7, item)?;
-            submit.attempts = item.number_or_none("attempts", 1, ATTEMPTS_MAX)?.map(narrow);
+            submit.attempts = item.number_or_none("attempts", ATTEMPTS)?.map(narrow);
         }
         b"backoff" => {
             given.once(8, item)?;
-            submit.backoff_ms = item.number("backoff", 0, BACKOFF_MAX_MS)?;
+            submit.backoff_ms = item.ms("backoff", BACKOFF_MS)?;
         }
         b"unique" => {
             given.once(9, item)?;
@@ -180,11 +195,11 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
         }
         b"unique-for" => {
             given.once(UNIQUE_FOR, item)?;
-            submit.unique_for_ms = item.number("unique-for", 0, KEEP_MAX_MS)?;
+            submit.unique_for_ms = item.ms("unique-for", KEEP_MS)?;
         }
         b"result-ttl" => {
             given.once(11, item)?;
-            submit.result_ttl_ms = item.number("result-ttl", 0, KEEP_MAX_MS)?;
+            submit.result_ttl_ms = item.ms("result-ttl", KEEP_MS)?;
         }
         b"watch" => {
             given.once(12, item)?;
@@ -198,19 +213,19 @@ fn submit_option(submit: &mut Submit, given: &mut Given, item: Item<'_>) -> Resu
         // The order of its queue may ask the record for these.
         b"priority" => {
             given.once(PRIORITY, item)?;
-            item.decimal("priority", Decimal::default(), PRIORITY_MAX)?;
+            item.decimal("priority", PRIORITY_RANGE)?;
         }
         b"weight" => {
             given.once(WEIGHT, item)?;
-            item.decimal("weight", Decimal::default(), PRIORITY_MAX)?;
+            item.decimal("weight", PRIORITY_RANGE)?;
         }
         b"time" => {
             given.once(16, item)?;
-            item.number("time", 1, DURATION_MAX_MS)?;
+            item.ms("time", DURATION_MS)?;
         }
         b"resource" => {
             given.once(RESOURCE, item)?;
-            item.decimal("resource", Decimal::from_thousandths(1), PRIORITY_MAX)?;
+            item.decimal("resource", RESOURCE_RANGE)?;
         }
         b"after" => {
             given.once(20, item)?;

@@ -196,23 +196,37 @@ impl<'a> Item<'a> {
     pub(super) fn number_or_none(
         self,
         what: &str,
-        min: u64,
-        max: u64,
+        (min, max): (u64, u64),
+    ) -> Result<Option<u64>, Refusal> {
+        self.unless_none(|item| item.number(what, min, max))
+    }
+
+    /// A number of milliseconds.
+    pub(super) fn ms(self, what: &str, (min, max): (u64, u64)) -> Result<u64, Refusal> {
+        number(self.value).filter(|number| (min..=max).contains(number)).ok_or_else(|| {
+            bad(format!("{what} is a plain number of milliseconds from {min} to {max}"))
+        })
+    }
+
+    pub(super) fn ms_or_none(self, what: &str, range: (u64, u64)) -> Result<Option<u64>, Refusal> {
+        self.unless_none(|item| item.ms(what, range))
+    }
+
+    fn unless_none(
+        self,
+        read: impl FnOnce(Self) -> Result<u64, Refusal>,
     ) -> Result<Option<u64>, Refusal> {
         if self.value == b"none" {
             return Ok(None);
         }
-        self.number(what, min, max)
-            .map(Some)
-            .map_err(|refusal| bad(format!("{}, or none", refusal.text)))
+        read(self).map(Some).map_err(|refusal| bad(format!("{}, or none", refusal.text)))
     }
 
     /// A number with up to three decimals.
     pub(super) fn decimal(
         self,
         what: &str,
-        least: Decimal,
-        most: Decimal,
+        (least, most): (Decimal, Decimal),
     ) -> Result<Decimal, Refusal> {
         let read = self.text().and_then(Decimal::parse);
         read.filter(|number| (least..=most).contains(number)).ok_or_else(|| {

@@ -6,7 +6,8 @@
 //! implementation to check them with.
 //!
 //! - `weight`: [`Weight`], a worker's share, in thousandths
-//! - `md5`: where a key lies on the ring, [`point`]
+//! - `md5`: the [`Digest`] of a key, and where it lies on the ring, [`point`]
+//! - `digests`: [`Digests`], those of the keys that were met last
 //! - `ring`: [`Ring`], the ketama ring behind the route `hash`
 //! - `modulo`: [`modulo`], the route of that name
 //! - `weighted`: [`Weighted`], a random choice in proportion to weight
@@ -20,6 +21,8 @@
 mod weight;
 
 mod md5;
+
+mod digests;
 
 mod ring;
 
@@ -36,7 +39,8 @@ mod ranked;
 mod pace;
 
 pub use self::circle::{Circle, comes_before};
-pub use self::md5::point;
+pub use self::digests::Digests;
+pub use self::md5::{Digest, point};
 pub use self::modulo::modulo;
 pub use self::pace::{Load, Pace, Ratio, finish};
 pub use self::ranked::{Ranked, load};

@@ -1,15 +1,22 @@
 //! The route `modulo`: the plainest way to spread keys, for fleets whose size does not change.
 
-use super::md5::digest;
+use super::Digest;
 
 /// Which of `n` workers, sorted by name and counted from 0, owns a key: its MD5 digest, read as a
 /// 128-bit big-endian number, mod `n`. `None` when `n` is 0.
 ///
 /// A change of `n` moves nearly every key; [`super::Ring`] is the route for fleets that grow and shrink.
 pub fn modulo(key: &[u8], n: usize) -> Option<usize> {
-    let number = u128::from_be_bytes(digest(key));
-    let rest = number.checked_rem(u128::try_from(n).ok()?)?;
-    usize::try_from(rest).ok()
+    Digest::of(key).modulo(n)
+}
+
+impl Digest {
+    /// What [`modulo`] says of its key.
+    pub fn modulo(self, n: usize) -> Option<usize> {
+        let number = u128::from_be_bytes(self.0);
+        let rest = number.checked_rem(u128::try_from(n).ok()?)?;
+        usize::try_from(rest).ok()
+    }
 }
 
 #[cfg(test)]

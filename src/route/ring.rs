@@ -8,8 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::Weight;
-use super::md5::{digest, points};
+use super::{Digest, Weight};
 
 /// A ketama ring over named, weighted members.
 ///
@@ -177,7 +176,7 @@ fn points_of(name: &str, weight: Weight) -> Vec<u32> {
         text.clear();
         // Writing to a String cannot fail.
         let _ = write!(text, "{name}-{i}");
-        all.extend(points(digest(text.as_bytes())));
+        all.extend(Digest::of(text.as_bytes()).points());
     }
     all
 }

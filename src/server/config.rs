@@ -66,6 +66,9 @@ impl Config {
         if self.tasks_max == 0 {
             return Err("max-tasks is at least 1".into());
         }
+        if self.connections_max == 0 {
+            return Err("max-connections is at least 1".into());
+        }
         if !self.listen.ip().is_loopback() && self.tokens.is_open() && !self.insecure {
             return Err(format!(
                 "listening on {} would let every machine that reaches it do everything: give \

@@ -261,7 +261,11 @@ fn answer(id: TaskId, ask: Ask, stored: Option<Bytes>, out: &mut BytesMut) {
             refuse(Code::Stale, text, out);
         }
         (Ask::Get | Ask::Explain | Ask::Watch | Ask::Change, None) => {
-            refuse(Code::Expired, format!("task {id} has ended and is no longer kept"), out);
+            refuse(
+                Code::Expired,
+                format!("nothing is kept of task {id}: it has ended, or never was"),
+                out,
+            );
         }
     }
 }

@@ -189,6 +189,7 @@ impl Loop {
             }
             Done::Status(status) => {
                 self.apply(Event::Pressure(status.pressure));
+                self.apply(Event::Inbox(status.inbox));
                 self.intake.ring();
             }
             Done::Entries(found) => self.take_entries(found),

@@ -178,7 +178,7 @@ impl Store for Memory {
     }
 
     fn status(&mut self) -> Result<Status, Error> {
-        Ok(Status { pressure: false, bytes: self.bytes, result_bytes: self.bytes })
+        Ok(Status { pressure: false, bytes: self.bytes, result_bytes: self.bytes, inbox: None })
     }
 
     fn close(&mut self) -> Result<(), Error> {

@@ -67,7 +67,7 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Store>, Error> {
     }
 }
 
-/// Checks that a URL is one of a store, without opening anything.
+/// Checks that a URL can be read, without opening anything.
 ///
 /// # Errors
 ///
@@ -76,7 +76,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(()),
         Some(("file", dir)) if !dir.is_empty() => Ok(()),
-        Some((scheme, _)) if redis::is_scheme(scheme) => redis::check_address(url),
+        Some((scheme, _)) if redis::is_scheme(scheme) => redis::check_url(url),
         _ => Err(no_store(url)),
     }
 }
@@ -171,6 +171,8 @@ pub struct Status {
     pub bytes: u64,
     /// Bytes of results among them.
     pub result_bytes: u64,
+    /// Entries in its inbox; `None` if it has none, or cannot tell.
+    pub inbox: Option<u64>,
 }
 
 /// Why a store cannot go on. The process ends with it; a restart recovers.

@@ -1,9 +1,10 @@
 //! The program's commands, as processes: data on stdout, talk on stderr, exit codes.
 //!
-//! - `cron`: periodic tasks. `serving`: schedulers. `settings`: flag, environment, file, default.
+//! - `cron`: periodic tasks. `ranges`: numbers and durations out of range. `serving`: schedulers. `settings`: flag, environment, file, default.
 //! - `tasks`: clients and operators. `working`: workers.
 
 mod cron;
+mod ranges;
 mod serving;
 mod settings;
 mod tasks;

@@ -12,7 +12,7 @@ use ganger::store::Options;
 use redis::{Commands, Connection};
 
 use crate::support::process::Process;
-use crate::support::program::eventually;
+use crate::support::program::{eventually, ganger, say};
 use crate::support::redis::Server as Redis;
 use crate::support::{Peer, Server};
 
@@ -147,6 +147,12 @@ fn entries_wait_while_too_many_tasks_do() {
     other.send("SUBMIT x\n");
     other.expect("ERR busy ");
     assert_eq!(waiting(&mut client), 3);
+    let mut watcher = Peer::client(server.addr());
+    let mut told = || stats(&mut watcher)["inbox"].as_u64();
+    eventually("it is told that three wait", || told() == Some(3));
+    let shown = say(&mut ganger(["stats", "--connect", &server.addr().to_string()])).with(0).out;
+    let row = shown.lines().find(|line| line.starts_with("entries in the inbox"));
+    assert!(row.is_some_and(|row| row.ends_with(" 3")), "{shown}");
     let (mut worker, _) = Peer::worker(server.addr(), "name=w kinds=x");
     for n in 0..5 {
         let (line, payload) = worker.expect("TASK ");
@@ -155,7 +161,17 @@ fn entries_wait_while_too_many_tasks_do() {
         worker.expect("OK ");
     }
     assert_eq!(waiting(&mut client), 0);
+    eventually("it is told that none waits", || told() == Some(0));
     assert!(!client.exists::<_, bool>(REFUSED).unwrap());
+    client.hset::<_, _, _, ()>(INBOX, "no", "list").unwrap();
+    eventually("it is told that it cannot be told", || told().is_none());
+    client.del::<_, ()>(INBOX).unwrap();
+    eventually("it is told again", || told() == Some(0));
+}
+
+fn stats(watcher: &mut Peer) -> serde_json::Value {
+    watcher.send("STATS\n");
+    serde_json::from_slice(&watcher.expect("OK #").1).unwrap()
 }
 
 #[test]
@@ -387,4 +403,5 @@ fn other_stores_have_no_inbox_and_no_lists() {
     let mut client = Peer::client(server.addr());
     client.send("SUBMIT x reply=me\n");
     client.expect("ERR unknown-option ");
+    assert!(stats(&mut Peer::client(server.addr()))["inbox"].is_null());
 }

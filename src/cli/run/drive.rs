@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::super::exit::Failure;
 use super::super::lines::Line;
 use super::super::signals::Signals;
+use super::super::values::counted;
 use super::crew::Crew;
 use super::printer::Ended;
 use super::progress::Progress;
@@ -111,7 +112,11 @@ impl Drive {
         crew.halt(Halt::Finish);
         let running = crew.runner.running();
         if running > 0 {
-            self.writer.say(format!("finishing {running} commands; Ctrl-C again stops them"));
+            self.writer.say(format!(
+                "finishing {}; Ctrl-C again stops {}",
+                counted(running, "command"),
+                if running == 1 { "it" } else { "them" }
+            ));
         }
     }
 

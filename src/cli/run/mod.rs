@@ -41,8 +41,10 @@ use super::lines::read_stdin;
 use super::output::Output;
 use super::peer::block_on;
 use super::signals::Signals;
-use super::{command, values};
+use super::values::{self, counted};
+use super::{command, ranges};
 use crate::client::Submission;
+use crate::protocol::submit;
 
 /// How long tasks and results of a run are known that goes on by itself, and of one on a scheduler
 /// that has others to serve.
@@ -68,15 +70,16 @@ pub(super) struct Run {
 
     /// How often a command is tried before its line has failed
     #[arg(long, value_name = "N", default_value = "3")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(value_parser = ranges::number(submit::ATTEMPTS))]
     attempts: u32,
 
     /// Pause after the first failure; it doubles with each
-    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "200ms")]
+    #[arg(value_parser = ranges::duration(submit::BACKOFF_MS))]
     backoff: Duration,
 
     /// Stop a command after so long, which is a failure [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = ranges::duration(submit::DURATION_MS))]
     timeout: Option<Duration>,
 
     /// Print in the order of the input
@@ -195,7 +198,8 @@ fn say_that_it_goes_on(state: &State, output: &Output) {
     let (finished, failed) = state.finished();
     let failed = if failed > 0 { format!(", {failed} of them failed") } else { String::new() };
     output.say(&format!(
-        "going on with an interrupted run: {finished} lines were finished earlier{failed} \
-         (--again begins anew)"
+        "going on with an interrupted run: {} {} finished earlier{failed} (--again begins anew)",
+        counted(finished, "line"),
+        if finished == 1 { "was" } else { "were" }
     ));
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::output::Output;
-use super::super::values::spoken_ms;
+use super::super::values::{counted, spoken_ms};
 use super::drive::End;
 use super::printer::Printer;
 use super::state::State;
@@ -61,16 +61,18 @@ impl Summary {
         let seconds = self.took.as_secs_f64();
         let rate = printed as f64 / seconds.max(0.001);
         let decimals = usize::from(rate < 10.0);
-        let mut line = format!("{printed} lines in {}", spoken_ms(seconds * 1000.0));
+        let mut line = format!("{} in {}", counted(printed, "line"), spoken_ms(seconds * 1000.0));
         line.push_str(&format!(", {rate:.decimals$} per second"));
         if failed > 0 {
             line.push_str(&format!(", {failed} failed"));
         }
         match self.state.finished() {
             (0, _) => {}
-            (earlier, 0) => line.push_str(&format!("; {earlier} lines earlier")),
             (earlier, failed) => {
-                line.push_str(&format!("; {earlier} lines earlier, {failed} of them failed"));
+                line.push_str(&format!("; {} earlier", counted(earlier, "line")));
+                if failed > 0 {
+                    line.push_str(&format!(", {failed} of them failed"));
+                }
             }
         }
         line

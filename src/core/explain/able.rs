@@ -239,7 +239,8 @@ impl Core {
     pub(super) fn in_use(&self, number: u32) -> String {
         let worker = self.workers.sessions.at(number);
         let (busy, slots) = (worker.busy(), worker.entry.slots);
-        format!("{} ({busy} of {slots} slots)", self.name_of(number))
+        let s = if slots == 1 { "" } else { "s" };
+        format!("{} ({busy} of {slots} slot{s})", self.name_of(number))
     }
 
     /// The first of a group, in words.

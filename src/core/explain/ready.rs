@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::able::{Able, Stand};
-use super::{LOOK, NAMED, reason, spoken};
+use super::{LOOK, NAMED, before_it, reason, spoken};
 use crate::core::Core;
 use crate::core::dispatch::{APART, NOBODY, holds};
 use crate::core::limits::ASIDE;
@@ -183,7 +183,7 @@ impl Core {
                 set(&mut figures, "in_ms", json!(in_ms));
                 format!("the next such task has its turn in {}", spoken(in_ms))
             }
-            None if before > 0 => format!("{before} such tasks come before it"),
+            None if before > 0 => format!("of such tasks, {}", before_it(before)),
             None => {
                 let nobody = self.able(class).takers() == 0;
                 let who =

@@ -18,6 +18,7 @@ use crate::cost::{Figures, Habit};
 struct Stats<K, W, P> {
     at_ms: u64,
     connections: usize,
+    inbox: Option<u64>,
     kinds: Rows<K>,
     next: Option<u64>,
     pairs: Rows<P>,
@@ -104,6 +105,7 @@ impl Core {
         spelled(&Stats {
             at_ms,
             connections: self.workers.connections().count(),
+            inbox: self.inbox,
             kinds: Rows::new(kinds.map(|(kind, its)| Row::new(Some(kind), None, &its))),
             next: page.next,
             pairs: Rows::new(pairs.map(|(kind, who, its)| Row::new(Some(kind), Some(who), &its))),

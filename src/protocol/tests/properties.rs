@@ -271,6 +271,11 @@ proptest! {
         prop_assert_eq!((ok.id(), ok.is_duplicate(), ok.welcome()), (Some(id), false, None));
         let Answer::Ok(ok) = answered(&Reply::Duplicate(id)) else { panic!() };
         prop_assert_eq!((ok.id(), ok.is_duplicate()), (Some(id), true));
+        let retried = Reply::Retried { id, was: State::Cancelled, reason: "expired" };
+        let Answer::Ok(ok) = answered(&retried) else { panic!() };
+        prop_assert_eq!(ok.id(), Some(id));
+        prop_assert_eq!(ok.option("was").unwrap(), "cancelled");
+        prop_assert_eq!(ok.option("reason").unwrap(), "expired");
         let Answer::Ok(ok) = answered(&Reply::Ok) else { panic!() };
         prop_assert_eq!((ok.id(), ok.payload()), (None, None));
         let Answer::Ok(ok) = answered(&Reply::Json(b"{}".to_vec())) else { panic!() };

@@ -201,7 +201,7 @@ impl Store for Disk {
         }
         self.with(|opened| {
             let (held, result_bytes) = opened.bytes();
-            Ok(Status { pressure, bytes: bytes.unwrap_or(held), result_bytes })
+            Ok(Status { pressure, bytes: bytes.unwrap_or(held), result_bytes, inbox: None })
         })
     }
 

@@ -15,7 +15,7 @@ pub fn is_scheme(scheme: &str) -> bool {
 /// # Errors
 ///
 /// What is wrong with it; without the password that it may hold.
-pub fn check_address(url: &str) -> Result<(), String> {
+pub fn check_url(url: &str) -> Result<(), String> {
     read(url).map(drop)
 }
 
@@ -23,7 +23,7 @@ pub fn check_address(url: &str) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// Those of [`check_address`].
+/// Those of [`check_url`].
 pub(super) fn read(url: &str) -> Result<ConnectionInfo, String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     if scheme != SUPPORTED {
@@ -104,7 +104,7 @@ mod tests {
             ("redis://0.0.0.0", "cannot be read"),
             ("redis://a b", "cannot be read"),
         ] {
-            let error = check_address(url).unwrap_err();
+            let error = check_url(url).unwrap_err();
             assert!(error.contains(told) && !error.contains("secret"), "{url}: {error}");
         }
     }

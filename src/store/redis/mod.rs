@@ -36,7 +36,7 @@ mod sweep;
 
 use bytes::Bytes;
 
-pub use address::{check_address, is_scheme};
+pub use address::{check_url, is_scheme};
 pub use options::Options;
 
 use self::bell::Tracking;
@@ -96,9 +96,10 @@ impl Redis {
 
     /// Asks Redis how it is; once.
     fn measure(&mut self) -> Result<Status, Failure> {
-        if let Some(shard) = &self.shard {
-            shard.renew(&mut self.link)?;
-        }
+        let inbox = match &self.shard {
+            Some(shard) => shard.renew(&mut self.link)?,
+            None => None,
+        };
         self.link.check_again(self.options.check_every)?;
         let info = self.link.ask(&packed("INFO", &[b"memory"]))?;
         let info = redis::from_redis_value::<String>(info).map_err(Failure::garbled)?;
@@ -106,7 +107,7 @@ impl Redis {
         let limit = checks::figure(&info, "maxmemory").unwrap_or(0);
         // From nine tenths on: what is running must still find room to end in.
         let pressure = limit > 0 && used > limit / 10 * 9;
-        Ok(Status { pressure, bytes: used, result_bytes: 0 })
+        Ok(Status { pressure, bytes: used, result_bytes: 0, inbox })
     }
 }
 

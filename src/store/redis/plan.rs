@@ -1,5 +1,6 @@
 //! What a batch means for Redis: a few commands of many arguments, never one command per task.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher};
 
 use super::commit::Sent;
@@ -21,8 +22,10 @@ const FIRST_KEY: usize = FIRST_COUNTED + COUNTED.len();
 /// its last value.
 #[derive(Default)]
 pub(super) struct Plan<'a> {
-    /// Those that are not counted, which every call is given anyway.
+    /// Those that are not counted.
     keys: Vec<Key>,
+    /// The places of those that are; every call is given all of them.
+    counted: BTreeSet<usize>,
     steps: Vec<Step>,
     args: Vec<Arg<'a>>,
 }
@@ -130,6 +133,7 @@ impl<'a> Plan<'a> {
     /// The place of a key among those of the script.
     pub(super) fn place(&mut self, key: &Key) -> usize {
         if let Some(counted) = key.counted {
+            self.counted.insert(FIRST_COUNTED + counted);
             return FIRST_COUNTED + counted;
         }
         if self.keys.last() != Some(key) {
@@ -156,6 +160,7 @@ impl<'a> Plan<'a> {
         call.arg(&fence.epoch).arg(&fence.nonce).arg(&fence.lineage);
         call.arg(next.seq).arg(fence.seq).arg(&next.digest).arg(&fence.digest);
         call.arg(&head.last.text()).arg(head.lease_ms).arg(head.events);
+        call.arg(self.counted.len()).arg(&self.counted);
         for key in &self.keys {
             call.arg(key.kind.word());
         }

@@ -85,12 +85,13 @@ impl Shard {
         })
     }
 
-    /// Prolongs the lease, and writes again what Redis forgot; once.
-    pub(super) fn renew(&self, link: &mut Link) -> Result<(), Failure> {
+    /// Prolongs the lease, and writes again what Redis forgot; once. Tells how many entries are in the
+    /// inbox; `None` if that is no list.
+    pub(super) fn renew(&self, link: &mut Link) -> Result<Option<u64>, Failure> {
         let reply = self.prolong(link, self.lease_ms)?;
         let (seq, digest) = (reply.detail(0), reply.detail(1));
         if self.fence.is_at(seq, digest) || self.write_since(link, seq, digest)? {
-            return Ok(());
+            return Ok(reply.detail(2).parse().ok());
         }
         Err(Reply::other_state(&self.keys.fence().name, seq, digest))
     }
@@ -124,13 +125,9 @@ impl Shard {
     fn prolong(&self, link: &mut Link, lease_ms: u64) -> Result<Reply, Failure> {
         let (key, fence) = (self.keys.fence().name, &self.fence);
         let counted = self.keys.counted();
-        let mut call = self.scripts.renew.call(1 + counted.len());
-        call.arg(&key)
-            .arg(counted)
-            .arg(&fence.epoch)
-            .arg(&fence.nonce)
-            .arg(&fence.lineage)
-            .arg(lease_ms);
+        let mut call = self.scripts.renew.call(2 + counted.len());
+        call.arg(&key).arg(self.keys.inbox().name).arg(counted);
+        call.arg(&fence.epoch).arg(&fence.nonce).arg(&fence.lineage).arg(lease_ms);
         let reply = link.run(&self.scripts.renew, &call.get_packed_command())?;
         let reply = Reply::read(reply, &fence.nonce)?;
         match reply.word() {
@@ -157,7 +154,9 @@ impl Shard {
             count += 1;
         }
         let place = link.place();
-        tracing::warn!("Redis at {place} forgot its last {count} batches; they are written again");
+        tracing::warn!(
+            "Redis at {place} forgot what it had (batches: {count}); it is written again"
+        );
         Ok(true)
     }
 

@@ -104,10 +104,28 @@ fn fewer_open_files_mean_fewer_connections_and_a_warning() {
     let script = "ulimit -n 200; exec \"$0\" serve --listen 127.0.0.1:0 --store memory:";
     command.args(["-c", script, env!("CARGO_BIN_EXE_ganger")]);
     let mut serve = Running::start(&mut command);
-    serve.wait_for("the limit on open files (200) allows 136 connections");
+    serve.wait_for("the limit on open files (200) allows 136 connections instead of 100000");
     serve.wait_for(" listens on ");
     serve.signal("TERM");
     serve.end().with(0);
+}
+
+#[test]
+fn what_cannot_be_is_told_before_anything_else() {
+    for (setting, told) in [
+        ("--max-connections=0", "max-connections is at least 1"),
+        ("--max-tasks=0", "max-tasks is at least 1"),
+        ("--store=redis://u:hunter2@h:99999/", "\"99999\" in the Redis address is no port"),
+        ("--store=redis://u:hunter2@h/first", "\"first\" in the Redis address is no database"),
+        ("--store=rediss://u:hunter2@h/", "\"rediss\" is not supported"),
+    ] {
+        let mut command = std::process::Command::new("sh");
+        let script = "ulimit -n 200; exec \"$0\" serve --listen 127.0.0.1:0 \"$1\"";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_ganger"), setting]);
+        let said = say(&mut command).with(2).tells(told);
+        assert!(said.err.starts_with("error: ") && said.err.lines().count() == 1, "{said:?}");
+        assert!(!said.err.contains("hunter2"), "{said:?}");
+    }
 }
 
 #[test]

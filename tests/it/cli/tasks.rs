@@ -119,8 +119,17 @@ fn tasks_are_cancelled_and_made_ready_again() {
     said.tells("ended: ").tells("is cancelled");
     assert_eq!(serve.say(["get", id(&third), "--json"]).json()["state"], "cancelled");
 
-    serve.say(["retry", first]).with(0);
+    serve
+        .say(["retry", first])
+        .with(0)
+        .tells(&format!("{first} is ready again: it was cancelled\n"));
     assert_eq!(serve.say(["get", first, "--json"]).json()["state"], "ready");
+    let late = serve.say(["submit", "k", "--expires", "1ms"]).out;
+    serve.say(["watch", id(&late)]).with(1).tells("was cancelled (expired)");
+    serve.say(["retry", id(&late)]).with(0).tells("is ready again: it was cancelled (expired)\n");
+    serve.say(["cancel", id(&late)]).with(0);
+    let told = serve.say(["retry", id(&late), "--json"]).with(0).json();
+    assert_eq!((&told["was"], &told["reason"]), (&json!("cancelled"), &json!("cancelled")));
     serve.say(["retry", first]).with(4).tells("running: ");
 }
 
@@ -248,7 +257,6 @@ fn events_are_printed_as_they_happen() {
     json.signal("TERM");
     json.end().with(0);
     serve.say(["events", "--what", "exploded"]).with(2);
-    serve.say(["events", "--stats", "10ms"]).with(2).tells("not between 1s and 60s");
     serve.say(["events", "--queue", "a b"]).with(4).tells("bad-value");
 }
 
@@ -258,7 +266,6 @@ fn refusals_are_exit_code_4() {
     serve.say(["submit", "no name"]).with(4).tells("error: bad-value: ");
     serve.say(["get", "7zzzzzzzzzzzz"]).with(4).tells("7zzzzzzzzzzzz: ");
     serve.say(["queue", "none"]).with(4).tells("error: unknown-queue: ");
-    serve.say(["queue", "photos", "route=best"]).with(4).tells("error: bad-value: ");
     serve.say(["drain", "nobody"]).with(4).tells("error: unknown-worker: ");
     serve.say(["queue", "photos", "route"]).with(2).tells("NAME=VALUE");
 }
@@ -293,7 +300,6 @@ fn queues_are_shown_and_their_policies_set() {
     assert!(table.contains("sjf"), "{table}");
     assert!(table.contains("limit=3 key-limit=1 rate=0.5"), "{table}");
     assert!(serve.say(["queue", "photos", "paused=yes"]).with(0).out.contains("paused"));
-    serve.say(["queue", "photos", "rate=0"]).with(4).tells("error: bad-value: rate is a number");
 }
 
 #[test]
@@ -306,8 +312,11 @@ fn a_queue_is_paused_purged_and_resumed() {
     let purged = serve.say(["purge", "q", "--state", "ready", "--json"]).with(0).json();
     assert_eq!((&purged["purged"], &purged["state"]), (&1.into(), &"ready".into()));
     assert!(serve.say(["get", id.trim()]).out.contains("purged"));
-    serve.say(["purge", "q", "--state", "cancelled"]).with(0).tells("1 cancelled tasks of q are");
-    serve.say(["purge", "q"]).with(0).tells("0 dead tasks of q are forgotten");
+    serve
+        .say(["purge", "q", "--state", "cancelled"])
+        .with(0)
+        .tells("1 cancelled task of q is forgotten");
+    serve.say(["purge", "q"]).with(0).tells("q has no dead tasks\n");
     serve.say(["purge", "q", "--state", "leased"]).with(2);
     serve.say(["purge", "none"]).with(4).tells("error: unknown-queue: there is no queue none");
     serve.say(["resume", "q", "--json"]).with(0);
@@ -325,7 +334,6 @@ fn what_tasks_say_of_their_place_decides_it() {
     let formula = submit(&["--weight", "3", "--time", "4s", "--resource", "2"]);
     let high = submit(&["--priority", "7"]);
     serve.say(["submit", "k", "--priority", "1", "--weight", "2"]).with(2);
-    serve.say(["submit", "k", "--priority=-1"]).with(2).tells("a number that is not negative");
     let (mut worker, _) = Peer::worker(serve.addr, "name=raw kinds=k slots=9");
     serve.say(["queue", "q", "paused=no"]).with(0);
     for id in [high, formula, low] {
@@ -416,6 +424,18 @@ fn policies_are_compared_in_virtual_time() {
     assert_eq!(simulate(&["--order", "fcfs"]).out, table, "the same seed plays the same");
     simulate(&["--order", "lifo"]).with(2).tells("give one of fcfs, sjf");
     simulate(&["--load", "1"]).with(2).tells("give a share");
+}
+
+#[test]
+fn the_table_of_the_readme_is_what_simulate_prints() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let readme = readme.expect("README.md");
+    let one_row = ["simulate", "--order", "sjf", "--route", "fastest"];
+    let printed = say(&mut ganger(one_row)).with(0).out;
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in printed.lines().map(words) {
+        assert!(readme.lines().any(|its| words(its) == line), "not in README.md: {line}");
+    }
 }
 
 #[test]

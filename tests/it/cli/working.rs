@@ -71,12 +71,14 @@ fn a_command_that_does_not_heed_sigterm_is_killed() {
     let script = "test $GANGER_KIND = quick || { trap '' TERM; echo started $$ >&2; \
                   while :; do sleep 0.1; done; }";
     let mut worker = serve.work(&[], script, Path::new("."));
-    let slow = serve.say(["submit", "slow", "--max-run", "10ms", "--attempts", "1"]).out;
+    let slow = serve.say(["submit", "slow"]).out;
     let process = started(&mut worker);
+    // Now it heeds no SIGTERM any more.
+    serve.say(["cancel", slow.trim()]).with(0);
     serve.say(["submit", "quick", "--wait"]).with(0);
     assert!(!is_alive(&process));
     let got = serve.say(["get", slow.trim(), "--json"]).json();
-    assert_eq!((&got["state"], &got["history"]), (&"dead".into(), &"1:max-run:w".into()));
+    assert_eq!((&got["state"], &got["history"]), (&"cancelled".into(), &"1:cancelled:w".into()));
 }
 
 #[test]

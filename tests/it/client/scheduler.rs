@@ -332,7 +332,8 @@ async fn a_panic_is_a_failure_of_the_task_alone() {
         error.to_string().ends_with("the handler panicked: the first attempt fails"),
         "{error}"
     );
-    client.retry(id).await.unwrap();
+    let retried = client.retry(id).await.unwrap();
+    assert_eq!((retried.was, &*retried.reason), (State::Dead, "attempts"));
     assert_eq!(in_time(client.watch(id)).await.unwrap().result().unwrap(), "2");
 }
 

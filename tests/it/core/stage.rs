@@ -154,6 +154,7 @@ impl Stage {
                     self.turns();
                 }
             }
+            ["inbox", entries] => self.happen(Event::Inbox(entries.parse().ok())),
             ["pressure", on] => self.happen(Event::Pressure(*on == "on")),
             ["stop"] => self.happen(Event::Stop),
             ["crash"] => self.crash(),

@@ -90,6 +90,10 @@ impl Auditor {
             }
             Asked::Retry { id: wanted, from } => {
                 require!("R", id == Some(*wanted), "RETRY {wanted} is answered with {id:?}");
+                let was = accepted.option("was").and_then(|was| State::parse(&was));
+                let ended = was.is_some_and(State::is_end)
+                    && self.stood(*wanted, *from, |state| Some(state) == was);
+                require!("I18", ended, "task {wanted} was not {was:?}, as was said");
                 let ready = self.stood(*wanted, *from, |state| state == State::Ready);
                 require!("I18", ready, "task {wanted} has not come back, as was said");
             }

@@ -183,7 +183,7 @@ impl Auditor {
                 note!(net, "store pressure: {pressure}");
                 self.may_be_busy = true;
             }
-            Event::Stop | Event::Due => {}
+            Event::Inbox(_) | Event::Stop | Event::Due => {}
         }
     }
 

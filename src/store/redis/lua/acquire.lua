@@ -23,7 +23,7 @@ local fence, nonce = KEYS[1], ARGV[2]
 local kind = redis.call('TYPE', fence).ok
 if kind ~= 'none' and kind ~= 'hash' then return {'TYPE', nonce, fence, kind, 'hash'} end
 local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'holder', 'deadline', 'schema', 'lineage',
-  'seq', 'digest', 'last', 'rows')
+  'seq', 'digest', 'last')
 if (row[2] or '') ~= ARGV[3] then return {'MOVED', nonce, row[2] or ''} end
 if ARGV[7] ~= '' and row[6] ~= ARGV[7] then return {'LINEAGE', nonce, row[6] or ''} end
 local time = redis.call('TIME')
@@ -39,17 +39,14 @@ local left = (tonumber(row[4] or '') or 0) - now
 if left > 0 and row[3] ~= ARGV[1] then
   return {'BUSY', nonce, string.format('%.0f', left), row[3] or ''}
 end
-local counts, wrong = count(2)
-if not counts then return {'TYPE', nonce, unpack(wrong)} end
-local rows, accepted = spell(counts), {}
-if kind == 'hash' and rows ~= row[10] then
-  if ARGV[8] ~= 'yes' then return tell_apart({'ROWS', nonce}, 2, counts, row[10]) end
-  accepted = tell_apart({}, 2, counts, row[10])
-end
+local apart, same, rows = count_all(fence, 2)
+if not apart then return {'TYPE', nonce, unpack(same)} end
+if kind == 'none' then apart, same = {}, true end
+if not same and ARGV[8] ~= 'yes' then return {'ROWS', nonce, unpack(apart)} end
 local epoch = string.format('%.0f', math.max((tonumber(row[1] or '') or 0) + 1, now))
 redis.call('HSET', fence, 'epoch', epoch, 'nonce', nonce, 'holder', ARGV[1],
   'deadline', string.format('%.0f', now + ARGV[5]), 'schema', ARGV[4], 'lineage', row[6] or '',
   'seq', row[7] or '', 'digest', row[8] or '', 'last', row[9] or '',
-  'rows', rows)
+  unpack(rows))
 return {'HELD', nonce, epoch, row[7] or '', row[8] or '', row[6] or '', row[9] or '',
-  string.format('%.0f', now), unpack(accepted)}
+  string.format('%.0f', now), unpack(apart)}

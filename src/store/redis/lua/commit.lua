@@ -8,7 +8,8 @@
 --      6      digest of this batch       7 digest before it
 --      8      last identifier issued     9 length of the lease in ms
 --      10     events, or empty
---      11..   the type that each of KEYS 13.. must have, in their order
+--      11     how many of the counted keys are written to; then the place of each in KEYS
+--      then   the type that each of KEYS 13.. must have, in their order
 --             ('any': what is done to it looks for itself)
 --      then   steps: command, place in KEYS, number of arguments, arguments; beside Redis's own
 --             commands
@@ -26,7 +27,8 @@
 --      LINEAGE found          the fence is one of other data
 --      SEQ seq digest         the stored state is not the one that the batch was made for
 --      ROWS key found wanted ...
---                             keys have lost or gained rows since the batch before
+--                             keys have lost or gained rows since the batch before: those that are
+--                             written to are counted, of all others it is seen whether they are there
 --      TYPE key found wanted  a key has a wrong type
 -- Only DONE has written anything: what can fail is asked first.
 local fence, nonce, seq = KEYS[1], ARGV[2], ARGV[4]
@@ -64,10 +66,14 @@ local function cut(key, length, beginning, place, most, bytes, line)
   end
 end
 
+local written, fields = tonumber(ARGV[11]), {}
+for at = 1, written do fields[at] = ROWS[ARGV[11 + at] - 2] end
+
 local kind = redis.call('TYPE', fence).ok
 if kind == 'none' then return {'GONE', nonce, seq} end
 if kind ~= 'hash' then return {'TYPE', nonce, seq, fence, kind, 'hash'} end
-local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'lineage', 'seq', 'digest', 'holder', 'rows')
+local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'lineage', 'seq', 'digest', 'holder',
+  'keys', unpack(fields))
 if row[3] ~= ARGV[3] then return {'LINEAGE', nonce, seq, row[3] or ''} end
 if row[1] ~= ARGV[1] or row[2] ~= nonce then
   return {'FENCED', nonce, seq, row[6] or '', row[1] or ''}
@@ -76,21 +82,31 @@ if row[4] == seq and row[5] == ARGV[6] then return {'ALREADY', nonce, seq} end
 if row[4] ~= ARGV[5] or row[5] ~= ARGV[7] then
   return {'SEQ', nonce, seq, row[4] or '', row[5] or ''}
 end
-local counts, wrong = count(3)
-if not counts then return {'TYPE', nonce, seq, unpack(wrong)} end
-if spell(counts) ~= row[7] then return tell_apart({'ROWS', nonce, seq}, 3, counts, row[7]) end
-local first = 3 + COUNTED
+local first, keys, rows = 3 + #ROWS, tonumber(row[7] or ''), {}
+local same = redis.call('EXISTS', unpack(KEYS, 3, first - 1)) == keys
+for at = 1, written do
+  local place, wrong = tonumber(ARGV[11 + at])
+  rows[place], wrong = count(KEYS[place])
+  if wrong then return {'TYPE', nonce, seq, unpack(wrong)} end
+  same = same and rows[place] == tonumber(row[7 + at] or '')
+  if rows[place] > 0 then keys = (keys or 0) - 1 end
+end
+if not same then
+  local apart, wrong = count_all(fence, 3)
+  if not apart then return {'TYPE', nonce, seq, unpack(wrong)} end
+  return {'ROWS', nonce, seq, unpack(apart)}
+end
+local types = 12 + written
 for at = first, #KEYS do
-  local found, wanted = redis.call('TYPE', KEYS[at]).ok, ARGV[11 + at - first]
+  local found, wanted = redis.call('TYPE', KEYS[at]).ok, ARGV[types + at - first]
   if found ~= 'none' and found ~= wanted and wanted ~= 'any' then
     return {'TYPE', nonce, seq, KEYS[at], found, wanted}
   end
 end
-local at = 11 + #KEYS - first + 1
+local at = types + #KEYS - first + 1
 while at <= #ARGV do
   local command, place = ARGV[at], tonumber(ARGV[at + 1])
   local key = KEYS[place]
-  if place < first then counts[place - 2] = false end
   local from, to = at + 3, at + 2 + tonumber(ARGV[at + 2])
   if command == 'TAKE' then
     take(key, from, to)
@@ -99,14 +115,21 @@ while at <= #ARGV do
   elseif command == 'TELL' then
     tell(key, unpack(ARGV, from, to))
   else
-    redis.call(command, key, unpack(ARGV, from, to))
+    local changed = redis.call(command, key, unpack(ARGV, from, to))
+    -- To these, rows are added by HSET and taken away by HDEL.
+    if place < first then rows[place] = rows[place] + (command == 'HSET' and changed or -changed) end
   end
   at = to + 1
 end
-for at = 1, COUNTED do counts[at] = counts[at] or redis.call('HLEN', KEYS[2 + at]) end
 local now = redis.call('TIME')
 local deadline = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[9]
-redis.call('HSET', fence, 'seq', seq, 'digest', ARGV[6], 'last', ARGV[8], 'rows', spell(counts),
-  'deadline', string.format('%.0f', deadline))
+local said = {}
+for at = 1, written do
+  local left = rows[tonumber(ARGV[11 + at])]
+  if left > 0 then keys = keys + 1 end
+  said[2 * at - 1], said[2 * at] = fields[at], left
+end
+redis.call('HSET', fence, 'seq', seq, 'digest', ARGV[6], 'last', ARGV[8],
+  'deadline', string.format('%.0f', deadline), 'keys', keys, unpack(said))
 if ARGV[10] ~= '' then redis.call('PUBLISH', KEYS[2], ARGV[10]) end
 return {'DONE', nonce, seq}

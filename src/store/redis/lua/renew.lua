@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- KEYS 1  the fence
---      2.. the keys whose rows are counted, all of them
+-- KEYS 1  the fence              2 the inbox
+--      3.. the keys whose rows are counted, all of them
 -- ARGV 1  epoch    2 nonce    3 lineage
 --      4  length of the lease in ms; 0 gives it back
 -- Every reply begins with a word and the nonce, then:
---      DONE seq digest        the lease runs on from now; the last batch
+--      DONE seq digest count  the lease runs on from now; the last batch; the entries of the inbox,
+--                             nothing if it is no list
 --      FENCED holder epoch    another holds the fence
 --      GONE                   there is no fence
 --      LINEAGE found          the fence is one of other data
@@ -17,18 +18,21 @@ local kind = redis.call('TYPE', fence).ok
 if kind == 'none' then return {'GONE', nonce} end
 if kind ~= 'hash' then return {'TYPE', nonce, fence, kind, 'hash'} end
 local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'lineage', 'seq', 'holder',
-  'digest', 'rows')
+  'digest')
 if row[3] ~= ARGV[3] then return {'LINEAGE', nonce, row[3] or ''} end
 if row[1] ~= ARGV[1] or row[2] ~= nonce then
   return {'FENCED', nonce, row[5] or '', row[1] or ''}
 end
 local deadline = 0
 if ARGV[4] ~= '0' then
-  local counts, wrong = count(2)
-  if not counts then return {'TYPE', nonce, unpack(wrong)} end
-  if spell(counts) ~= row[7] then return tell_apart({'ROWS', nonce}, 2, counts, row[7]) end
+  local apart, same = count_all(fence, 3)
+  if not apart then return {'TYPE', nonce, unpack(same)} end
+  if not same then return {'ROWS', nonce, unpack(apart)} end
   local now = redis.call('TIME')
   deadline = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[4]
 end
 redis.call('HSET', fence, 'deadline', string.format('%.0f', deadline))
-return {'DONE', nonce, row[4] or '', row[6] or ''}
+local inbox, count = redis.call('TYPE', KEYS[2]).ok, ''
+if inbox == 'none' then count = '0' end
+if inbox == 'list' then count = string.format('%.0f', redis.call('LLEN', KEYS[2])) end
+return {'DONE', nonce, row[4] or '', row[6] or '', count}

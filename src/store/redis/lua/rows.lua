@@ -1,34 +1,34 @@
--- What the scripts share that guard rows. The keys that must not lose one unseen are given next to
--- each other, in this order; the fence holds how many rows each had after the last batch.
-local COUNTED = 10
-local COUNTS = 'tasks=%d state=%d dead=%d holds=%d queues=%d workers=%d stats=%d runs=%d crons=%d '
-  .. 'buckets=%d'
+-- What the scripts share that guard rows. The keys that must not lose one unseen stand next to each
+-- other in KEYS, in this order; the fence holds in these fields how many rows each had after the last
+-- batch, and in `keys` how many of them there were.
+local ROWS = {'rows:tasks', 'rows:state', 'rows:dead', 'rows:holds', 'rows:queues', 'rows:workers',
+  'rows:stats', 'rows:runs', 'rows:crons', 'rows:buckets'}
 
--- The rows of each key, from the first one's place in KEYS on; else what follows TYPE in a reply.
-local function count(first)
-  local counts = {}
-  for at = 1, COUNTED do
-    local key = KEYS[first + at - 1]
-    local rows = redis.pcall('HLEN', key)
-    if type(rows) ~= 'number' then return nil, {key, redis.call('TYPE', key).ok, 'hash'} end
-    counts[at] = rows
-  end
-  return counts
+-- The rows of a key; or else what follows TYPE in a reply.
+local function count(key)
+  local rows = redis.pcall('HLEN', key)
+  if type(rows) == 'number' then return rows end
+  return nil, {key, redis.call('TYPE', key).ok, 'hash'}
 end
 
--- As the fence holds them.
-local function spell(counts) return string.format(COUNTS, unpack(counts)) end
-
--- Adds to a reply, of each key that has other rows than the fence says: key, rows found, rows wanted.
-local function tell_apart(reply, first, counts, held)
-  local at = 0
-  for wanted in string.gmatch(held or '', '=(%d+)') do
-    at = at + 1
-    local found = string.format('%d', counts[at] or 0)
-    if found ~= wanted and at <= COUNTED then
-      for _, word in ipairs({KEYS[first + at - 1], found, wanted}) do reply[#reply + 1] = word end
+-- Counts all of them, from the first one's place in KEYS on: of each that has other rows than the
+-- fence says, key, rows found, rows wanted; whether all is as the fence says; and what the fence is to
+-- say. Or else what follows TYPE in a reply.
+local function count_all(fence, first)
+  local held = redis.call('HMGET', fence, 'keys', unpack(ROWS))
+  local apart, fields, keys = {}, {}, 0
+  for at, field in ipairs(ROWS) do
+    local key = KEYS[first + at - 1]
+    local rows, wrong = count(key)
+    if not rows then return nil, wrong end
+    if rows > 0 then keys = keys + 1 end
+    local found = string.format('%d', rows)
+    fields[2 * at - 1], fields[2 * at] = field, found
+    if found ~= held[at + 1] then
+      for _, word in ipairs({key, found, held[at + 1] or '?'}) do apart[#apart + 1] = word end
     end
   end
-  return reply
+  fields[#fields + 1], fields[#fields + 2] = 'keys', keys
+  return apart, #apart == 0 and tostring(keys) == held[1], fields
 end
 
