@@ -78,7 +78,8 @@ pub(super) struct ServeSettings {
     #[arg(default_value = "1GiB", value_parser = values::size)]
     result_bytes: u64,
 
-    /// Go on with a database on disk that had to be repaired, rather than refuse it
+    /// Go on with a database on disk that had to be repaired, or a Redis that lost tasks, rather than
+    /// refuse it
     #[arg(long, value_name = "BOOL", env = "GANGER_ACCEPT_REPAIR", hide_env_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
     #[arg(default_value = "false", default_missing_value = "true")]
