@@ -48,9 +48,11 @@ const EVERY_MS: (u64, u64) = message::Plan::EVERY_MS;
 #[group(skip)]
 struct Add {
     /// What to call it
+    #[arg(value_parser = values::name)]
     name: String,
 
     /// What the tasks are
+    #[arg(value_parser = values::name)]
     kind: String,
 
     /// What they work on; `-` reads it from stdin
@@ -106,6 +108,7 @@ struct List {
 struct Named {
     /// What it is called
     name: String,
+    #[arg(value_parser = values::name)]
 
     #[command(flatten)]
     peer: PeerSettings,

@@ -130,7 +130,8 @@ enum Command {
 /// Runs the program.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
-    let parsed = settings::parse(&Program::command(), &args).and_then(|(matches, file)| {
+    let command = ranges::with_negative(Program::command());
+    let parsed = settings::parse(&command, &args).and_then(|(matches, file)| {
         let program = Program::from_arg_matches(&matches).map_err(Stop::Clap)?;
         Ok((program, matches, file))
     });

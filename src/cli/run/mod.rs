@@ -65,12 +65,12 @@ const KEPT: (Duration, Duration) =
 pub(super) struct Run {
     /// Commands to run at once, each by a worker of its own [default: processors]
     #[arg(long, short = 'w', value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(value_parser = ranges::number::<u16>((1, 1024)))]
     workers: Option<u16>,
 
     /// How often a command is tried before its line has failed
     #[arg(long, value_name = "N", default_value = "3")]
-    #[arg(value_parser = ranges::number(submit::ATTEMPTS))]
+    #[arg(value_parser = ranges::number::<u32>(submit::ATTEMPTS))]
     attempts: u32,
 
     /// Pause after the first failure; it doubles with each
