@@ -92,7 +92,8 @@ struct Plan {
     #[arg(value_parser = PossibleValuesParser::new(["skip", "queue"]))]
     overlap: String,
 
-    /// What becomes of fires that a scheduler that was down has missed: one for all, or none
+    /// What becomes of fires that a scheduler that was down has missed: one for all, or none. One that
+    /// it is at most 10 seconds late for is not missed, and fires in either case
     #[arg(long, default_value = "once")]
     #[arg(value_parser = PossibleValuesParser::new(["once", "none"]))]
     missed: String,
@@ -107,8 +108,8 @@ struct List {
 #[derive(Debug, Args)]
 struct Named {
     /// What it is called
-    name: String,
     #[arg(value_parser = values::name)]
+    name: String,
 
     #[command(flatten)]
     peer: PeerSettings,
