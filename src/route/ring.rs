@@ -79,7 +79,11 @@ impl Ring {
     /// The member that owns a point: that of the first ring point at or after it, wrapping round.
     /// `None` when no member has a point.
     pub fn owner(&self, point: u32) -> Option<u32> {
-        self.walk(point).next()
+        let arc = self.arcs.get(self.arc_of(point))?;
+        match arc.iter().find(|other| other.at >= point) {
+            Some(found) => Some(found.member),
+            None => self.walk(point).next(),
+        }
     }
 
     /// The members along the ring, once round, starting at the owner of `point`.
