@@ -7,13 +7,14 @@ use serde_json::json;
 use super::exit::{Exit, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
-use super::values::counted;
+use super::values::{self, counted};
 use crate::task::State;
 
 /// Whether tasks of a queue may begin.
 #[derive(Debug, Args)]
 pub(super) struct Pause {
     /// The queue
+    #[arg(value_parser = values::name)]
     queue: String,
 
     #[command(flatten)]
@@ -43,6 +44,7 @@ impl Pause {
 #[derive(Debug, Args)]
 pub(super) struct Purge {
     /// The queue
+    #[arg(value_parser = values::name)]
     queue: String,
 
     /// Which: dead and cancelled tasks are forgotten, the others cancelled

@@ -48,9 +48,11 @@ const EVERY_MS: (u64, u64) = message::Plan::EVERY_MS;
 #[group(skip)]
 struct Add {
     /// What to call it
+    #[arg(value_parser = values::name)]
     name: String,
 
     /// What the tasks are
+    #[arg(value_parser = values::name)]
     kind: String,
 
     /// What they work on; `-` reads it from stdin
@@ -90,7 +92,8 @@ struct Plan {
     #[arg(value_parser = PossibleValuesParser::new(["skip", "queue"]))]
     overlap: String,
 
-    /// What becomes of fires that a scheduler that was down has missed: one for all, or none
+    /// What becomes of fires that a scheduler that was down has missed: one for all, or none. One that
+    /// it is at most 10 seconds late for is not missed, and fires in either case
     #[arg(long, default_value = "once")]
     #[arg(value_parser = PossibleValuesParser::new(["once", "none"]))]
     missed: String,
@@ -105,6 +108,7 @@ struct List {
 #[derive(Debug, Args)]
 struct Named {
     /// What it is called
+    #[arg(value_parser = values::name)]
     name: String,
 
     #[command(flatten)]

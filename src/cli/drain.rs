@@ -9,6 +9,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::output::Output;
 use super::peer::{PeerSettings, block_on};
 use super::picture::list;
+use super::values;
 use crate::client::Client;
 
 /// How often the list of workers is looked at while one drains.
@@ -18,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 pub(super) struct Drain {
     /// The worker's name
-    #[arg(value_name = "WORKER")]
+    #[arg(value_name = "WORKER", value_parser = values::name)]
     drained: String,
 
     /// Return at once, while the worker finishes

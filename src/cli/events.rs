@@ -22,15 +22,15 @@ use crate::task::State;
 #[derive(Debug, Args)]
 pub(super) struct Events {
     /// Only tasks of this queue
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     queue: Option<String>,
 
     /// Only tasks of this kind
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     kind: Option<String>,
 
     /// Only what this worker does
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     worker: Option<String>,
 
     /// Only these happenings
@@ -39,7 +39,7 @@ pub(super) struct Events {
     what: Vec<String>,
 
     /// From this event on, if it is still kept; else from now on
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = seq)]
     from: Option<u64>,
 
     /// Also print the figures so often: 1s to 60s
@@ -48,6 +48,11 @@ pub(super) struct Events {
 
     #[command(flatten)]
     peer: PeerSettings,
+}
+
+fn seq(text: &str) -> Result<u64, String> {
+    let rule = "give the number of an event, which stands first in its line";
+    text.parse().map_err(|_| rule.to_owned())
 }
 
 impl Events {

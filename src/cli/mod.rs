@@ -75,13 +75,14 @@ struct Program {
     log: LogSettings,
 }
 
+// A doc comment here would take the place of all that a command says of itself.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a command for each line of stdin, several at once
+    #[command(about = "Run a command for each line of stdin, several at once")]
     Run(run::Run),
     /// Run a scheduler
     Serve(serve::Serve),
-    /// Work for a scheduler: run a command for each task
+    #[command(about = "Work for a scheduler: run a command for each task")]
     Work(work::Work),
     /// Hand in tasks, and perhaps wait for their results
     Submit(submit::Submit),
@@ -95,7 +96,7 @@ enum Command {
     Cancel(change::Change),
     /// Make dead or cancelled tasks ready again
     Retry(change::Change),
-    /// List tasks
+    /// List tasks, all but the done ones
     Tasks(tasks::Tasks),
     /// List queues
     Queues(queues::Queues),
@@ -117,9 +118,9 @@ enum Command {
     Events(events::Events),
     /// Let a worker finish what it has and leave
     Drain(drain::Drain),
-    /// Compare orders and routes on one workload, in virtual time
+    #[command(about = "Compare orders and routes on one workload, in virtual time")]
     Simulate(simulate::Simulate),
-    /// Measure throughput, latency and memory
+    #[command(about = "Measure throughput, latency and memory")]
     Bench(bench::Options),
     /// Show every setting, its value, and where it comes from
     Config(config::Config),
@@ -130,7 +131,8 @@ enum Command {
 /// Runs the program.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
-    let parsed = settings::parse(&Program::command(), &args).and_then(|(matches, file)| {
+    let command = ranges::with_negative(Program::command());
+    let parsed = settings::parse(&command, &args).and_then(|(matches, file)| {
         let program = Program::from_arg_matches(&matches).map_err(Stop::Clap)?;
         Ok((program, matches, file))
     });

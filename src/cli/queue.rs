@@ -8,12 +8,14 @@ use super::output::Output;
 use super::peer::{PeerSettings, block_on};
 use super::queues;
 use super::ranges::{self, Limit};
+use super::values;
 use crate::message::Policy;
 
 /// Shows a queue, after setting those policies that are given.
 #[derive(Debug, Args)]
 pub(super) struct Queue {
     /// The queue
+    #[arg(value_parser = values::name)]
     queue: String,
 
     /// Policies to set, for good and at once: order=fcfs|sjf|priority|deadline, aging=, alpha=,

@@ -1,9 +1,13 @@
 //! Numbers and durations that must lie in a range: one that does not is refused with the range, in the
 //! units that people write, before a scheduler is asked. The ranges are those of the protocol.
 
+use std::any::TypeId;
 use std::time::Duration;
 
+use clap::Command;
+
 use super::values;
+use crate::client::Weight;
 use crate::frame::Decimal;
 use crate::protocol::submit::at_max_ms;
 
@@ -37,13 +41,21 @@ pub(super) fn limit(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit(pub(super) Option<Duration>);
 
+/// Of [`number`]: whatever is not 0.
+pub(super) const POSITIVE: (u64, u64) = (1, u64::MAX);
+/// Of [`number`]: whatever there is.
+pub(super) const ANY: (u64, u64) = (0, u64::MAX);
+
 /// A reader of whole numbers.
-pub(super) fn number(
+pub(super) fn number<T: TryFrom<u64> + 'static>(
     range: (u64, u64),
-) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync + 'static {
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
     move |text| {
-        let read = text.parse().ok().filter(|number| within(u64::from(*number), range));
-        read.ok_or_else(|| format!("give a whole number from {} to {}", range.0, range.1))
+        let read = text.parse().ok().filter(|number| within(*number, range));
+        read.and_then(|number| T::try_from(number).ok()).ok_or_else(|| match range {
+            (least, u64::MAX) => format!("give a whole number from {least} on"),
+            (least, most) => format!("give a whole number from {least} to {most}"),
+        })
     }
 }
 
@@ -51,7 +63,7 @@ pub(super) fn number(
 pub(super) fn number_or_none(
     range: (u64, u64),
 ) -> impl Fn(&str) -> Result<Bound, String> + Clone + Send + Sync + 'static {
-    let number = number(range);
+    let number = number::<u32>(range);
     move |text| match text {
         "none" => Ok(Bound(None)),
         _ => number(text)
@@ -84,6 +96,29 @@ pub(super) fn time(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is out of range: give a time until {}", values::utc(last)))
 }
 
+/// A command whose options that take numbers, durations and times take a word that begins with a minus,
+/// too: it is then refused with what can be given, and not as an option that there is not.
+pub(super) fn with_negative(command: Command) -> Command {
+    let measures = [
+        TypeId::of::<u16>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<usize>(),
+        TypeId::of::<f64>(),
+        TypeId::of::<Decimal>(),
+        TypeId::of::<Weight>(),
+        TypeId::of::<Bound>(),
+        TypeId::of::<Duration>(),
+        TypeId::of::<Limit>(),
+    ];
+    let command = command.mut_args(|arg| {
+        let type_id = arg.get_value_parser().type_id();
+        let is_measure = measures.iter().any(|measure| type_id == *measure);
+        if is_measure && arg.get_long().is_some() { arg.allow_hyphen_values(true) } else { arg }
+    });
+    command.mut_subcommands(with_negative)
+}
+
 fn within(number: u64, (least, most): (u64, u64)) -> bool {
     (least..=most).contains(&number)
 }
@@ -114,10 +149,12 @@ mod tests {
         assert_eq!(error, "\"0\" is out of range: give 1ms to 3650d, or none");
         assert_eq!(limit(DURATION_MS)("none"), Ok(Limit(None)));
         assert!(wait("soon").unwrap_err().contains("is no duration"));
-        assert_eq!(number((1, 7))("7"), Ok(7));
+        assert_eq!(number((1, 7))("7"), Ok(7_u32));
         for text in ["0", "8", "-1", "1.5", "", "99999999999"] {
-            assert_eq!(number((1, 7))(text).unwrap_err(), "give a whole number from 1 to 7");
+            let error = number::<u32>((1, 7))(text).unwrap_err();
+            assert_eq!(error, "give a whole number from 1 to 7");
         }
+        assert_eq!(number::<u16>(POSITIVE)("0").unwrap_err(), "give a whole number from 1 on");
         assert_eq!(number_or_none((1, 7))("none"), Ok(Bound(None)));
         let share = decimal((Decimal::from_thousandths(1), Decimal::whole(10)));
         assert_eq!(

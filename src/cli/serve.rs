@@ -11,7 +11,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure, Outcome};
 use super::output::Output;
 use super::signals::Signals;
-use super::values;
+use super::{ranges, values};
 use crate::server::{Config, Server, Tokens};
 use crate::store;
 
@@ -30,7 +30,7 @@ pub(super) struct Serve {
 pub(super) struct ServeSettings {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", env = "GANGER_LISTEN", hide_env_values = true)]
-    #[arg(default_value = "127.0.0.1:7330")]
+    #[arg(default_value = "127.0.0.1:7330", value_parser = values::socket)]
     listen: SocketAddr,
 
     /// Where tasks are kept: file:DIRECTORY, a Redis URL, or memory: (forgets them all)
@@ -38,7 +38,8 @@ pub(super) struct ServeSettings {
     #[arg(default_value = "file:ganger-data")]
     store: String,
 
-    /// File of tokens: a token, a space, and what it grants (submit,work,observe,operate) a line
+    /// File of tokens: a token of 8 to 256 characters, a space, and what it grants
+    /// (submit,work,observe,operate) a line; # begins a remark
     #[arg(long, value_name = "FILE", env = "GANGER_TOKENS", hide_env_values = true)]
     tokens: Option<PathBuf>,
 
@@ -55,12 +56,12 @@ pub(super) struct ServeSettings {
 
     /// Tasks held at once, beyond which submissions are refused as busy
     #[arg(long, value_name = "N", env = "GANGER_MAX_TASKS", hide_env_values = true)]
-    #[arg(default_value = "10000000")]
+    #[arg(default_value = "10000000", value_parser = ranges::number::<usize>(ranges::POSITIVE))]
     max_tasks: usize,
 
     /// Connections at once, as far as the system's limit on open files allows
     #[arg(long, value_name = "N", env = "GANGER_MAX_CONNECTIONS", hide_env_values = true)]
-    #[arg(default_value = "100000")]
+    #[arg(default_value = "100000", value_parser = ranges::number::<usize>(ranges::POSITIVE))]
     max_connections: usize,
 
     /// How long a worker with heartbeats may be without a connection before its leases are lost

@@ -24,6 +24,7 @@ use crate::task::TaskId;
 #[derive(Debug, Args)]
 pub(super) struct Submit {
     /// What the tasks are
+    #[arg(value_parser = values::name)]
     kind: String,
 
     /// What to work on; `-` reads it from stdin
@@ -52,11 +53,11 @@ pub(super) struct Submit {
 #[command(next_help_heading = "Options of the task")]
 pub(super) struct Options {
     /// Queue it waits in [default: default]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     queue: Option<String>,
 
     /// What it belongs to: queues can route by it
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = values::text)]
     key: Option<String>,
 
     /// Run those of its key one after another
@@ -64,7 +65,7 @@ pub(super) struct Options {
     serial: bool,
 
     /// Tags that its worker must have
-    #[arg(long, value_name = "TAGS", value_delimiter = ',')]
+    #[arg(long, value_name = "TAGS", value_delimiter = ',', value_parser = values::name)]
     needs: Vec<String>,
 
     /// What it takes up of its worker while it runs: cpu:4,mem:8000
@@ -113,7 +114,7 @@ pub(super) struct Options {
     resource: Option<Decimal>,
 
     /// Text for tracing, handed on to the worker
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = values::text)]
     trace: Option<String>,
 }
 
@@ -139,7 +140,7 @@ struct Once {
     at: Option<u64>,
 
     /// At most one unended task of the queue bears this text
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = values::text)]
     unique: Option<String>,
 
     /// Hold --unique so long after the end [default: 0]

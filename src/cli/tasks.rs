@@ -1,7 +1,7 @@
 //! `ganger tasks`.
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure, Outcome};
@@ -9,35 +9,51 @@ use super::output::Output;
 use super::peer::{PeerSettings, block_on};
 use super::picture::{list, ms, state, text};
 use super::table::{Cell, Table, Tone};
+use super::{ranges, values};
 use crate::client::{Client, TaskFilter};
 use crate::protocol::parse::PAGE_MAX;
 use crate::task::State;
 
-/// Lists the tasks that the scheduler holds.
+/// Lists the tasks that the scheduler holds: all but the done ones.
 #[derive(Debug, Args)]
 pub(super) struct Tasks {
     /// Only tasks in this state
-    #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::word)))]
-    state: Option<String>,
+    #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(listed)).try_map(held))]
+    state: Option<State>,
 
     /// Only tasks of this queue
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     queue: Option<String>,
 
     /// Only tasks of this kind
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     kind: Option<String>,
 
     /// Only tasks that this worker holds
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     worker: Option<String>,
 
     /// At most so many
     #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(value_parser = ranges::number::<usize>(ranges::POSITIVE))]
     limit: usize,
 
     #[command(flatten)]
     peer: PeerSettings,
+}
+
+/// A state as the help lists it.
+fn listed(state: State) -> PossibleValue {
+    PossibleValue::new(state.word()).hide(state == State::Done)
+}
+
+/// A state in which tasks are held.
+fn held(word: String) -> Result<State, String> {
+    State::parse(&word).filter(|state| *state != State::Done).ok_or_else(|| {
+        "done tasks are not held, only their results: `ganger get TASK` shows one, `ganger watch TASK` \
+         prints its result, and `ganger stats` counts them"
+            .to_owned()
+    })
 }
 
 impl Tasks {
@@ -60,7 +76,7 @@ impl Tasks {
     /// Follows the pages up to the limit; true if there may be more.
     async fn collect(&self, client: &Client) -> Result<(Vec<Value>, bool), Failure> {
         let mut filter = TaskFilter {
-            state: self.state.as_deref().and_then(State::parse),
+            state: self.state,
             queue: self.queue.clone(),
             kind: self.kind.clone(),
             worker: self.worker.clone(),
@@ -121,7 +137,7 @@ fn remark(task: &Value) -> Cell {
     }
     if known("due_ms") {
         let due = task.get("due_ms").and_then(Value::as_u64).unwrap_or_default();
-        return format!("due at {}", super::values::utc(due)).into();
+        return format!("due at {}", values::utc(due)).into();
     }
     reason.into()
 }

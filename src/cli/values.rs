@@ -1,9 +1,12 @@
-//! How people write durations, sizes, times and addresses.
+//! How people write durations, sizes, times, addresses, names and texts.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::message::amounts::owned_amounts;
+use crate::protocol::TEXT_MAX;
+use crate::task::is_name;
 
 /// The port that is meant when none is given.
 const PORT: u16 = 7330;
@@ -39,6 +42,27 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         rest = behind;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(total)) }
+}
+
+/// Reads the name of a queue, a kind, a worker, a tag or a periodic task.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let rule = "give a name: 1 to 128 characters of A-Z a-z 0-9 . _ / -";
+    is_name(text).then(|| text.to_owned()).ok_or_else(|| rule.to_owned())
+}
+
+/// Reads a name, or `*`.
+pub(super) fn name_or_all(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    name(text).map_err(|error| format!("{error}; or * for all"))
+}
+
+/// Reads a text that a task bears.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    let fits = (1..=TEXT_MAX).contains(&text.len()) && !text.contains(char::is_control);
+    let rule = || format!("give 1 to {TEXT_MAX} bytes without control characters");
+    fits.then(|| text.to_owned()).ok_or_else(rule)
 }
 
 /// An amount of something: `cpu:4`.
@@ -152,6 +176,12 @@ pub(super) fn address(text: &str) -> Result<String, String> {
         None => Ok(format!("{text}:{PORT}")),
         Some(_) => Err(wrong()),
     }
+}
+
+/// Reads where to listen.
+pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
+    let rule = "give an IP address and a port, like 127.0.0.1:7330 or [::1]:7330";
+    text.parse().map_err(|_| rule.to_owned())
 }
 
 /// A duration in milliseconds, as people read it: three significant digits and a unit.

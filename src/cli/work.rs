@@ -56,17 +56,17 @@ pub(super) struct Work {
 pub(super) struct WorkSettings {
     /// Kinds of tasks that the command can do, or `*` for every kind
     #[arg(long, value_name = "KINDS", env = "GANGER_KINDS", hide_env_values = true)]
-    #[arg(value_delimiter = ',')]
+    #[arg(value_delimiter = ',', value_parser = values::name_or_all)]
     kinds: Vec<String>,
 
     /// Queues to serve [default: all]
     #[arg(long, value_name = "QUEUES", env = "GANGER_QUEUES", hide_env_values = true)]
-    #[arg(value_delimiter = ',')]
+    #[arg(value_delimiter = ',', value_parser = values::name_or_all)]
     queues: Vec<String>,
 
     /// What the worker has, for tasks that need it
     #[arg(long, value_name = "TAGS", env = "GANGER_TAGS", hide_env_values = true)]
-    #[arg(value_delimiter = ',')]
+    #[arg(value_delimiter = ',', value_parser = values::name)]
     tags: Vec<String>,
 
     /// What the worker has for tasks that take up amounts of it: cpu:4,mem:8000
@@ -76,11 +76,12 @@ pub(super) struct WorkSettings {
 
     /// Name; one that stays the same keeps a worker its keys [default: host and process]
     #[arg(long, value_name = "NAME", env = "GANGER_NAME", hide_env_values = true)]
+    #[arg(value_parser = values::name)]
     name: Option<String>,
 
     /// Commands to run at once
     #[arg(long, value_name = "N", env = "GANGER_SLOTS", hide_env_values = true)]
-    #[arg(default_value = "1", value_parser = ranges::number(SLOTS))]
+    #[arg(default_value = "1", value_parser = ranges::number::<u32>(SLOTS))]
     slots: u32,
 
     /// Share of the tasks under the weighted routes, 0 to 100

@@ -145,7 +145,7 @@ impl Policy {
             "alpha" => self.alpha = decimal(name, value, Decimal::default(), Self::FACTOR_MAX)?,
             "weight" => self.weight = decimal(name, value, LEAST, Self::WEIGHT_MAX)?,
             "rate" if value == "none" => self.rate = None,
-            "rate" => self.rate = Some(decimal(name, value, LEAST, Self::RATE_MAX)?),
+            "rate" => self.rate = Some(rate(name, value)?),
             "spill" => self.spill_ms = spill(value)?,
             "limit" => self.limit = limit(name, value)?,
             "key-limit" => self.key_limit = limit(name, value)?,
@@ -220,6 +220,11 @@ fn decimal(name: &str, value: &str, least: Decimal, most: Decimal) -> Result<Dec
     })
 }
 
+fn rate(name: &str, value: &str) -> Result<Decimal, Refusal> {
+    let rate = decimal(name, value, LEAST, Policy::RATE_MAX);
+    rate.map_err(|refusal| bad(format!("{}, or none", refusal.text)))
+}
+
 /// A number that may be none; `what` is what it is a number of.
 fn bounded(value: &str, what: &str, (least, most): (u64, u64)) -> Result<Option<u64>, Refusal> {
     if value == "none" {
@@ -274,7 +279,11 @@ mod tests {
             ("alpha", "1e3", "alpha is a number"),
             ("weight", "0", "weight is a number from 0.001 to 1000"),
             ("weight", "1000.001", "weight is"),
-            ("rate", "0", "rate is a number from 0.001"),
+            (
+                "rate",
+                "0",
+                "rate is a number from 0.001 to 1000000 with up to three decimals, or none",
+            ),
             ("limit", "0", "limit is a plain number from 1 to 1000000, or none"),
             ("key-limit", "1.5", "key-limit is"),
             ("spill", "01", "spill is a plain number of milliseconds from 0"),

@@ -204,10 +204,13 @@ fn check_hello(hello: &Hello) -> Result<(), Refusal> {
     if !hello.name.is_empty() || hello.role == Role::Worker {
         check_name("name", &hello.name)?;
     }
-    for names in [hello.kinds.as_deref(), hello.queues.as_deref(), Some(&hello.tags[..])] {
-        for name in names.unwrap_or_default() {
-            check_name("entry of a list", name)?;
-        }
+    let lists = [
+        ("kind", hello.kinds.as_deref()),
+        ("queue", hello.queues.as_deref()),
+        ("tag", Some(&hello.tags[..])),
+    ];
+    for (what, names) in lists {
+        names.unwrap_or_default().iter().try_for_each(|name| check_name(what, name))?;
     }
     check_amounts(&hello.res)?;
     if !hello.host.is_empty() {

@@ -103,7 +103,10 @@ fn fail(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
                 given.once(0, item)?;
                 retry = match item.value {
                     b"no" => Retry::No,
-                    _ => Retry::After(item.ms("retry", BACKOFF_MS)?),
+                    _ => Retry::After(
+                        item.ms("retry", BACKOFF_MS)
+                            .map_err(|refusal| bad(format!("{}, or no", refusal.text)))?,
+                    ),
                 };
             }
             _ => return Err(item.unknown()),
@@ -231,7 +234,7 @@ fn tasks(frame: &Frame, mut words: Cursor<'_>) -> Result<Request, Refusal> {
                 given.once(0, item)?;
                 let state = item.text().and_then(State::parse);
                 filter.state = Some(state.ok_or_else(|| {
-                    bad("state is scheduled, ready, leased, done, dead or cancelled")
+                    bad("state is scheduled, blocked, ready, leased, done, dead or cancelled")
                 })?);
             }
             b"queue" => {

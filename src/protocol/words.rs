@@ -97,12 +97,22 @@ impl<'a> Cursor<'a> {
     /// The next word, which must be an option if there is one.
     pub(super) fn option(&mut self) -> Result<Option<Item<'a>>, Refusal> {
         match self.next() {
-            Some(item) if !item.is_option => Err(Refusal::new(
-                Code::UnknownOption,
-                "an argument too many, or one behind an option",
-            )),
+            Some(item) if !item.is_option => Err(self.stray(item)),
             item => Ok(item),
         }
+    }
+
+    /// The refusal of an argument that has no place. Only a name is safe to repeat.
+    fn stray(&self, item: Item<'_>) -> Refusal {
+        let word = match item.text().filter(|text| is_name(text)) {
+            Some(name) => name.to_owned(),
+            None => {
+                let before = self.line.get(..item.at).unwrap_or_default();
+                format!("word {}", 1 + memchr::memchr_iter(b' ', before).count())
+            }
+        };
+        let text = format!("{word} is an argument too many, or stands behind an option");
+        Refusal::new(Code::UnknownOption, text)
     }
 
     /// No word is left.

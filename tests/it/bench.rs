@@ -160,7 +160,7 @@ fn options_that_cannot_be_are_refused() {
     let addr = SocketAddr::from(([127, 0, 0, 1], 1));
     for (options, expected) in [
         (&["--payload=15"][..], "--payload is 16 to"),
-        (&["--rate=0"], "--rate is"),
+        (&["--result=15"], "--result is 16 to"),
         (&["--order=all", "--phases=serial"], "no --phases but e2e"),
         (&["--route=hash,modulo", "--queued=9"], "no --queued"),
     ] {
@@ -171,10 +171,29 @@ fn options_that_cannot_be_are_refused() {
         ("--order=lifo", "give all, or of fcfs, sjf, priority, deadline"),
         ("--route=best", "give all, or of weighted-random"),
         ("--observer=lazy", "possible values: fast, slow"),
-        ("--rounds=0", "1..=1000"),
+        ("--rounds=0", "give a whole number from 1 to 1000"),
+        ("--tasks=-1", "give a whole number from 1 on"),
+        ("--workers=65536", "give a whole number from 1 to 65535"),
+        ("--rate=0", "give a number above 0"),
+        ("--rate=inf", "give a number above 0"),
+        ("--connect=nowhere", "give an IP address and a port"),
+        ("--store=nope", "error: --store: \"nope\" names no store: give memory:"),
     ] {
         say(&mut ganger(["bench", option])).with(2).tells(expected);
     }
+}
+
+#[test]
+fn why_the_scheduler_does_not_start_is_told_without_its_command_line() {
+    let said = say(&mut ganger(["bench", "--store", "file:/proc/none"])).with(5);
+    let said = said.tells("error: the scheduler did not get ready: it ended").tells("the store is");
+    assert!(!said.err.contains("\"serve\""), "{said:?}");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_told() {
+    let said = say(&mut ganger(["bench", "--program", "/nonexistent"])).with(5);
+    said.tells("error: the scheduler cannot be started: ");
 }
 
 #[test]

@@ -47,6 +47,41 @@ fn help_tells_the_commands_and_the_exit_codes() {
 }
 
 #[test]
+fn the_table_of_the_readme_has_every_command() {
+    let readme = include_str!("../../README.md");
+    let (_, table) = readme.split_once("\n| command | does |\n").expect("the table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let firsts = table.lines().filter_map(|row| row.split('|').nth(1));
+    let told: String = firsts.map(|cell| cell.replace(['`', ','], " ") + "\n").collect();
+    let help = say(&mut ganger(["--help"])).with(0).out;
+    let (_, commands) = help.split_once("\nCommands:\n").expect("the commands");
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() > 20, "{help}");
+    for name in names {
+        assert!(told.split_whitespace().any(|word| word == name), "{name} is not in README.md");
+    }
+}
+
+#[test]
+fn a_command_tells_all_of_itself() {
+    for (command, told) in [
+        ("run", "`{}` in the command stands for the line"),
+        ("run", "--keep-order prints them in the order of the input"),
+        ("work", "75 gives the task back unrun"),
+        ("simulate", "MAKESPAN to OFF WEIGHT are of all at once"),
+        ("bench", "Every result is checked"),
+        ("serve", "a token of 8 to 256 characters"),
+    ] {
+        let help = say(&mut ganger([command, "--help"])).with(0).out;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(told), "{command}: {help}");
+    }
+    let help = say(&mut ganger(["cron", "add", "--help"])).with(0).out;
+    assert!(help.contains("at most 10 seconds late for is not missed"), "{help}");
+}
+
+#[test]
 fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = say(&mut ganger(["completions", shell])).with(0);

@@ -3,13 +3,22 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
 
 use super::load::Shape;
 use super::observer::Pace;
 use super::payload::{LONGEST, NUMBER};
+use crate::cli::{ranges, values};
 use crate::message::{Order, Route};
+use crate::protocol::parse::SLOTS;
+use crate::store;
+
+/// What numbers of connections and threads may be.
+const U16: (u64, u64) = (1, 65_535);
+
+/// The highest number of a process.
+const PID_MAX: u64 = 4_294_967_295;
 
 /// Measures a scheduler: how many tasks a second, how long one takes, and what it costs.
 ///
@@ -19,9 +28,11 @@ use crate::message::{Order, Route};
 pub struct Options {
     /// Measure the scheduler that listens there
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["store", "program"])]
+    #[arg(value_parser = values::socket)]
     pub connect: Option<SocketAddr>,
     /// Count these processes as the scheduler of --connect: itself, its Redis
     #[arg(long, value_name = "PID", value_delimiter = ',', requires = "connect")]
+    #[arg(value_parser = ranges::number::<u32>((1, PID_MAX)))]
     pub pid: Vec<u32>,
     /// The token to show
     #[arg(long, env = "GANGER_TOKEN", hide_env_values = true)]
@@ -38,33 +49,34 @@ pub struct Options {
     pub phases: Vec<What>,
     /// Instead: memory of so many waiting tasks, and how long a restart with them takes
     #[arg(long, value_name = "TASKS", default_value_t = 0, conflicts_with = "phases")]
+    #[arg(value_parser = ranges::number::<u64>(ranges::ANY))]
     pub queued: u64,
     /// Tasks of a throughput phase
-    #[arg(short = 'n', long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, default_value_t = 200_000, value_parser = ranges::number::<u64>(ranges::POSITIVE))]
     pub tasks: u64,
     /// Connections that submit
-    #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, default_value_t = 4, value_parser = ranges::number::<u16>(U16))]
     pub clients: u16,
     /// Connections that do the tasks
-    #[arg(short, long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, default_value_t = 8, value_parser = ranges::number::<u16>(U16))]
     pub workers: u16,
     /// Unacknowledged submissions of a client
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 512, value_parser = ranges::number::<u64>(ranges::POSITIVE))]
     pub window: u64,
     /// Tasks of a client that are not done, beyond which it submits no more; without, as many as there are
-    #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "TASKS", value_parser = ranges::number::<u64>(ranges::POSITIVE))]
     pub backlog: Option<u64>,
     /// Tasks that a worker holds at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    #[arg(long, default_value_t = 64, value_parser = ranges::number::<u32>(SLOTS))]
     pub depth: u32,
     /// Bytes of a payload
-    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = ranges::number::<usize>(ranges::ANY))]
     pub payload: usize,
     /// Bytes of a result
-    #[arg(long, value_name = "BYTES", default_value_t = 32)]
+    #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = ranges::number::<usize>(ranges::ANY))]
     pub result: usize,
     /// How long results are kept, in milliseconds; an hour unless given
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = ranges::number::<u64>(ranges::ANY))]
     pub result_ttl: Option<u64>,
     /// In which order tasks are done, in a queue of their own: an order, like sjf, or `all`. Of several
     /// orders or routes, each with each is compared with fcfs and random, by throughput
@@ -82,28 +94,31 @@ pub struct Options {
     )]
     pub observers: Vec<Pace>,
     /// Rounds of a comparison
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 5, value_parser = ranges::number::<u16>((1, 1000)))]
     pub rounds: u16,
     /// Give the tasks so many different keys, for hash and modulo; without, each counts for itself
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = ranges::number::<u64>(ranges::ANY))]
     pub keys: u64,
     /// Give each task a `unique=`
     #[arg(long)]
     pub unique: bool,
     /// Tasks of the serial latency phase
     #[arg(long, value_name = "TASKS", default_value_t = 5000)]
+    #[arg(value_parser = ranges::number::<u64>(ranges::POSITIVE))]
     pub serial_tasks: u64,
     /// Tasks a second of the open latency phase
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     pub rate: f64,
     /// Tasks of the open latency phase
     #[arg(long, value_name = "TASKS", default_value_t = 10_000)]
+    #[arg(value_parser = ranges::number::<u64>(ranges::POSITIVE))]
     pub open_tasks: u64,
     /// Threads of this program's load
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = ranges::number::<u16>(U16))]
     pub client_threads: u16,
     /// Seconds that a start and a phase may take
     #[arg(long, value_name = "S", default_value_t = 120)]
+    #[arg(value_parser = ranges::number::<u64>(ranges::POSITIVE))]
     pub limit: u64,
 }
 
@@ -117,6 +132,11 @@ pub struct Orders(Vec<Order>);
 /// A route, or all of them.
 #[derive(Clone, Debug)]
 pub struct Routes(Vec<Route>);
+
+fn rate(text: &str) -> Result<f64, String> {
+    let read = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    read.ok_or_else(|| "give a number above 0".to_owned())
+}
 
 fn orders(text: &str) -> Result<Orders, String> {
     one_or_all(text, &Order::ALL, Order::word).map(Orders)
@@ -165,8 +185,9 @@ impl Options {
             let fits = (NUMBER..=LONGEST).contains(&bytes);
             ensure!(fits, "--{name} is {NUMBER} to {LONGEST} bytes: it begins with the number");
         }
-        ensure!(self.rate.is_finite() && self.rate > 0.0, "--rate is more than nothing");
-        ensure!(self.serial_tasks > 0 && self.open_tasks > 0, "a phase has at least one task");
+        if !["file:", "redis"].contains(&&*self.store) {
+            store::check_url(&self.store).map_err(|error| anyhow!("--store: {error}"))?;
+        }
         let alone = self.queued == 0 && [WHOLE, &[What::E2e]].contains(&&*self.phases);
         ensure!(
             alone || !self.compares(),

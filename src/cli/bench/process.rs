@@ -21,14 +21,16 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a program; returns when `ready` finds what it looks for in a line that it says.
+    /// Starts a program, which errors call `what`; returns when `ready` finds what it looks for in a line
+    /// that it says.
     pub(super) fn start<T>(
+        what: &str,
         command: &mut Command,
         limit: Duration,
         mut ready: impl FnMut(&str) -> Option<T>,
     ) -> Result<(Self, T)> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+        let child = command.spawn().with_context(|| format!("{what} cannot be started"))?;
         let mut process = Self { child };
         let (sender, lines) = sync_channel(64);
         if let (Some(out), Some(err)) = (process.child.stdout.take(), process.child.stderr.take()) {
@@ -37,7 +39,7 @@ impl Process {
         }
         match await_line(&lines, limit, &mut ready) {
             Ok(found) => Ok((process, found)),
-            Err(error) => Err(error.context(format!("{command:?} did not get ready"))),
+            Err(error) => Err(error.context(format!("{what} did not get ready"))),
         }
     }
 
@@ -105,7 +107,7 @@ mod tests {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo one; echo two 7 >&2; exec sleep 1000"]);
         let seven = |line: &str| line.strip_prefix("two ")?.parse::<u8>().ok();
-        let (mut process, found) = Process::start(&mut shell, LIMIT, seven).unwrap();
+        let (mut process, found) = Process::start("the shell", &mut shell, LIMIT, seven).unwrap();
         assert_eq!(found, 7);
         process.kill().unwrap();
     }
@@ -114,7 +116,8 @@ mod tests {
     fn what_it_said_is_told_if_it_never_is() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo no room"]);
-        let error = Process::start(&mut shell, LIMIT, |_| None::<()>).unwrap_err();
-        assert!(format!("{error:#}").contains("it ended; it said:\nno room"), "{error:#}");
+        let error = Process::start("the shell", &mut shell, LIMIT, |_| None::<()>).unwrap_err();
+        let told = "the shell did not get ready: it ended; it said:\nno room";
+        assert_eq!(format!("{error:#}"), told);
     }
 }

@@ -141,7 +141,7 @@ fn serve(
 ) -> Result<(Process, SocketAddr)> {
     let mut command = Command::new(program);
     command.args(["serve", "--store", store, "--listen", &listen.to_string()]);
-    Process::start(&mut command, limit, listening)
+    Process::start("the scheduler", &mut command, limit, listening)
 }
 
 /// The address in the line in which a scheduler says where it listens.
@@ -162,7 +162,7 @@ fn start_redis(scratch: &Scratch, limit: Duration) -> Result<(Process, String)> 
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
     command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--dir"]).arg(dir);
     let ready = |line: &str| line.contains("Ready to accept connections").then_some(());
-    let (redis, ()) = Process::start(&mut command, limit, ready)?;
+    let (redis, ()) = Process::start("redis-server", &mut command, limit, ready)?;
     Ok((redis, format!("redis://127.0.0.1:{port}")))
 }
 

@@ -57,6 +57,10 @@ const KEPT: (Duration, Duration) =
 /// `{}` in the command stands for the line, `{/}` for its last path component; without either, the line is
 /// the last argument. Empty lines are passed over. A command that fails is tried again.
 ///
+/// Lines are begun in about the order of the input: with several workers, some may be begun before one that
+/// stands a little further up, most of all at the start. They are printed as they end; --keep-order prints
+/// them in the order of the input.
+///
 /// A run that was interrupted goes on when the same command is run again in the same directory: lines that
 /// are finished are not run again, and what was printed is not printed again. Ctrl-C lets commands finish
 /// that run; a second one stops them. Only SIGKILL leaves them behind: they go on until they end, and are run
@@ -65,12 +69,12 @@ const KEPT: (Duration, Duration) =
 pub(super) struct Run {
     /// Commands to run at once, each by a worker of its own [default: processors]
     #[arg(long, short = 'w', value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(value_parser = ranges::number::<u16>((1, 1024)))]
     workers: Option<u16>,
 
     /// How often a command is tried before its line has failed
     #[arg(long, value_name = "N", default_value = "3")]
-    #[arg(value_parser = ranges::number(submit::ATTEMPTS))]
+    #[arg(value_parser = ranges::number::<u32>(submit::ATTEMPTS))]
     attempts: u32,
 
     /// Pause after the first failure; it doubles with each
@@ -82,7 +86,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "DURATION", value_parser = ranges::duration(submit::DURATION_MS))]
     timeout: Option<Duration>,
 
-    /// Print in the order of the input
+    /// Print in the order of the input, whatever ends first
     #[arg(long, short = 'k')]
     keep_order: bool,
 

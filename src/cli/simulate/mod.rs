@@ -15,6 +15,7 @@ use self::play::{Outcome as Played, play};
 use self::workload::{Arrival, Workload};
 use super::exit::{Exit, Failure, Outcome};
 use super::output::Output;
+use super::ranges;
 use super::table::Table;
 use super::values::spoken_ms;
 use crate::frame::Decimal;
@@ -35,7 +36,7 @@ use crate::message::{Order, Route};
 pub(super) struct Simulate {
     /// Tasks of a play
     #[arg(short = 'n', long, value_name = "N", default_value = "10000")]
-    #[arg(value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    #[arg(value_parser = ranges::number::<u32>((100, 1_000_000)))]
     tasks: u32,
 
     /// Share of what the workers can do that comes in, and of their slots that a wave takes, up to 0.99
@@ -55,7 +56,7 @@ pub(super) struct Simulate {
     routes: Vec<Route>,
 
     /// What all random choices come from
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", value_parser = ranges::number::<u64>(ranges::ANY))]
     seed: u64,
 }
 

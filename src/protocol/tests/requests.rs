@@ -3,6 +3,7 @@
 use super::{code, frame, greeting_code, parsed, refusal, request, submit};
 use crate::message::{Code, Fail, Request, Retry, Severity, Start};
 use crate::protocol::{Parsed, parse_submit};
+use crate::task::State;
 
 const ID: &str = "06fq2v8k3n1zg";
 
@@ -94,6 +95,15 @@ fn p17_unit_what_is_missing_too_much_or_out_of_order() {
     }
     assert!(refusal("SUBMIT resize prioritty=5\n").text.contains("prioritty"));
     assert!(!refusal("SUBMIT resize \u{202e}x=5\n").text.contains('\u{202e}'));
+    for (text, word) in [
+        ("SUBMIT resize key=a b\n", "b"),
+        ("GET 06fq2v8k3n1zg why\n", "why"),
+        ("SUBMIT resize key=a \u{202e}b\n", "word 4"),
+        ("BYE {now}\n", "word 2"),
+    ] {
+        let told = format!("{word} is an argument too many, or stands behind an option");
+        assert_eq!(refusal(text).text, told);
+    }
     for text in ["HELLO\n", "HELLO 1\n", "HELLO 1 worker kinds=*\n", "HELLO 1 worker name=w\n"] {
         assert_eq!(greeting_code(text), Code::BadHello, "{text:?}");
     }
@@ -207,6 +217,11 @@ fn p27_unit_numbers_are_checked_against_their_range() {
     {
         assert_eq!(code(text), Code::BadValue, "{text}");
     }
+    for state in State::ALL.map(State::word) {
+        assert!(refusal("TASKS state=busy\n").text.contains(state), "{state}");
+    }
+    let retry = refusal(&format!("FAIL {ID} 1 retry=x\n")).text;
+    assert_eq!(retry, "retry is a plain number of milliseconds from 0 to 86400000, or no");
     for retry in ["-1", "86400001", "yes", ""] {
         assert_eq!(code(&format!("FAIL {ID} 1 retry={retry}\n")), Code::BadValue, "{retry}");
         assert_eq!(code(&format!("RELEASE {ID} 1 delay={retry}\n")), Code::BadValue, "{retry}");

@@ -48,9 +48,65 @@ fn what_is_out_of_range_is_a_usage_error_that_tells_the_range() {
 }
 
 #[test]
+fn what_is_less_than_nothing_is_told_what_can_be_given() {
+    let whole = "give a whole number from";
+    for (args, told) in [
+        (&["submit", "k", "--delay", "-5s"][..], "\"-5s\" is no duration: give 250ms"),
+        (&["submit", "k", "--timeout", "-1"], "is no duration: give 250ms"),
+        (&["submit", "k", "--at", "-5"], "is no time: give 2031-05-09"),
+        (&["submit", "k", "--attempts", "-1"], "give a whole number from 1 to 1000, or none"),
+        (&["submit", "k", "--priority", "-1"], "give a number from 0 to 1000000000"),
+        (&["cron", "add", "a", "k", "--every", "-1s"], "is no duration"),
+        (&["simulate", "--aging", "-1"], "give a number that is not negative"),
+        (&["simulate", "--load", "-1"], "give a share"),
+        (&["work", "--kinds=k", "--weight", "-1", "--", "true"], "give 0 to 100"),
+        (&["work", "--kinds=k", "--price", "-1", "--", "true"], "give a number from 0 to"),
+        (&["run", "-w", "-1", "--", "true"], whole),
+        (&["serve", "--max-tasks", "-1"], whole),
+        (&["serve", "--max-tasks=0"], "give a whole number from 1 on"),
+        (&["serve", "--max-connections=0"], "give a whole number from 1 on"),
+        (&["serve", "--grace", "-5s"], "is no duration"),
+        (&["tasks", "--limit", "-1"], whole),
+        (&["events", "--from", "-1"], "give the number of an event"),
+        (&["bench", "-n", "-1"], whole),
+    ] {
+        refused(args, told);
+    }
+    // What takes no number does not take the next option for its value.
+    refused(&["submit", "k", "--key", "--wait"], "a value is required for '--key");
+}
+
+#[test]
+fn what_is_misspelt_names_its_option_and_what_can_be_given() {
+    let name = "give a name: 1 to 128 characters of A-Z a-z 0-9 . _ / -";
+    for (args, option, told) in [
+        (&["work", "--kinds", "", "--", "true"][..], "--kinds", "/ -; or * for all"),
+        (&["work", "--kinds", "a,,b", "--", "true"], "--kinds", name),
+        (&["work", "--kinds", "k", "--queues", "a b", "--", "true"], "--queues", name),
+        (&["work", "--kinds", "k", "--tags", "a b", "--", "true"], "--tags", name),
+        (&["work", "--kinds", "k", "--tags", "*", "--", "true"], "--tags", name),
+        (&["work", "--kinds", "k", "--name", "", "--", "true"], "--name", name),
+        (&["submit", "a b"], "<KIND>", name),
+        (&["submit", "k", "--queue", "*"], "--queue", name),
+        (&["submit", "k", "--key", ""], "--key", "give 1 to 256 bytes"),
+        (&["submit", "k", "--trace", "a\nb"], "--trace", "without control characters"),
+        (&["cron", "add", "a b", "k", "--every", "5s"], "<NAME>", name),
+        (&["tasks", "--worker", "a b"], "--worker", name),
+        (&["pause", "a b"], "<QUEUE>", name),
+        (&["drain", ""], "<WORKER>", name),
+        (&["serve", "--listen", "foo"], "--listen", "like 127.0.0.1:7330"),
+        (&["serve", "--max-connections", "x"], "--max-connections", "a whole number from 1 on"),
+        (&["events", "--from", "x"], "--from", "which stands first in its line"),
+    ] {
+        refused(args, told);
+        refused(args, option);
+    }
+}
+
+#[test]
 fn policies_that_cannot_be_are_usage_errors_that_tell_what_can() {
     for (policy, told) in [
-        ("rate=0", "rate is a number from 0.001 to 1000000"),
+        ("rate=0", "rate is a number from 0.001 to 1000000 with up to three decimals, or none"),
         ("limit=0", "limit is a plain number from 1 to 1000000, or none"),
         ("spill=3651d", "\"3651d\" is out of range: give 0 to 3650d, or none"),
         ("spill=soon", "\"soon\" is no duration"),

@@ -113,8 +113,7 @@ fn fewer_open_files_mean_fewer_connections_and_a_warning() {
 #[test]
 fn what_cannot_be_is_told_before_anything_else() {
     for (setting, told) in [
-        ("--max-connections=0", "max-connections is at least 1"),
-        ("--max-tasks=0", "max-tasks is at least 1"),
+        ("--max-payload=1023", "max-payload is 1024 to"),
         ("--store=redis://u:hunter2@h:99999/", "\"99999\" in the Redis address is no port"),
         ("--store=redis://u:hunter2@h/first", "\"first\" in the Redis address is no database"),
         ("--store=rediss://u:hunter2@h/", "\"rediss\" is not supported"),

@@ -82,6 +82,33 @@ fn what_is_wrong_in_a_file_is_named_with_the_file() {
 }
 
 #[test]
+fn a_level_of_the_log_that_is_none_is_refused_wherever_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = "'--log <LEVEL>': give one of off, error, warn, info, debug, trace; for a part";
+    for wrong in ["foo", "", "ganger=loud"] {
+        say(&mut ganger(["stats", "--log", wrong])).with(2).tells(told);
+        say(ganger(["stats"]).env("GANGER_LOG", wrong)).with(2).tells(told);
+        fs::write(dir.path().join("ganger.toml"), format!("log = \"{wrong}\"\n")).unwrap();
+        let said = say(ganger(["stats"]).current_dir(dir.path())).with(2);
+        said.tells("ganger.toml: log: ").tells(told);
+    }
+}
+
+#[test]
+fn a_part_of_the_program_can_have_a_level_of_its_own() {
+    let serve = |log: &str| {
+        let args = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:", "--log", log];
+        let mut serve = crate::support::program::Running::start(&mut ganger(args));
+        serve.wait_for(" listens on ");
+        serve.signal("TERM");
+        serve.end().with(0).err
+    };
+    // Of all else, what is usual is logged.
+    assert!(serve("ganger::store=debug").contains("stopping"));
+    assert!(!serve("warn,ganger::store=debug").contains("stopping"));
+}
+
+#[test]
 fn a_file_sets_what_a_command_takes() {
     let dir = tempfile::tempdir().unwrap();
     let file = "listen = \"127.0.0.1:0\"\nstore = \"memory:\"\nlog-format = \"json\"\n";
