@@ -16,8 +16,8 @@ use crate::task::State;
 pub(super) const NOBODY: u32 = u32::MAX;
 
 /// The owner of a ready task that waits in no line: it has just become ready, has just been taken out
-/// to be leased, or has expired and is about to end. A task that comes back may have older places in a line than its own; none of
-/// them stands for it while it has this owner.
+/// to be leased, or has expired and is about to end. A task that comes back may have older places in a
+/// line than its own; none of them stands for it while it has this owner.
 pub(super) const NOWHERE: u32 = u32::MAX - 1;
 
 /// The owner of a ready task that waits apart, because it was released.
@@ -243,23 +243,28 @@ impl Core {
     fn take_next(&mut self, worker: u32) -> Option<(u32, Source)> {
         let session = self.workers.sessions.at(worker);
         let (name, pool) = (session.name, session.pool?.0);
-        let (class, source) = loop {
+        let (class, source, slot) = loop {
             let common = self.first_common(pool);
             let bulky = self.first_bulky(worker, pool);
             let keyed = self.first_keyed(worker, name, pool);
             let apart = self.first_apart(worker, pool);
             let next = [common, bulky, keyed, apart].into_iter().flatten().min()?;
             let (_, _, _, class, source) = next;
-            if source != Source::Common || !self.is_head_barred(class) {
-                break (class, source);
-            }
-            self.list_head(class);
-        };
-        let slot = match source {
-            Source::Own => self.take_first(class, name)?,
-            Source::Common => self.take_first(class, NOBODY)?,
-            Source::Spilled => self.take_spilled(class)?,
-            Source::Apart => self.take_apart(class, worker)?,
+            let slot = match source {
+                Source::Own => self.take_first(class, name)?,
+                Source::Spilled => self.take_spilled(class)?,
+                Source::Apart => self.take_apart(class, worker)?,
+                // What is listed may not be leased any more: another one is listed then, or none.
+                Source::Common if self.is_head_barred(class) => {
+                    self.list_head(class);
+                    continue;
+                }
+                Source::Common => match self.take_first(class, NOBODY) {
+                    Some(slot) => slot,
+                    None => continue,
+                },
+            };
+            break (class, source, slot);
         };
         let queue = self.queues.class(class).queue;
         let weight = self.queues.queue(queue).policy.weight;

@@ -27,8 +27,11 @@ const CROWDED_US: u64 = 10_000;
 
 impl Core {
     pub(super) fn on_due(&mut self, fx: &mut Effects) {
-        self.end_lapsed(fx);
         for _ in 0..SLICE {
+            if let Some(id) = self.lapsed.pop_front() {
+                self.end_lapsed(id, fx);
+                continue;
+            }
             let Some(reason) = self.timers.pop(self.now) else { return };
             match reason {
                 Reason::LeaseLimit(id) => self.on_lease_limit(id, fx),
@@ -150,8 +153,7 @@ impl Core {
         let task = self.tasks.at(slot);
         let Some(at_ms) = task.expires_at_ms() else { return };
         if at_ms <= self.now.wall_ms {
-            self.withdraw(slot, fx);
-            self.bury(slot, State::Cancelled, "expired", fx);
+            self.expire(slot, fx);
         } else {
             self.timers.at_wall(at_ms, Reason::Expiry(id));
         }
@@ -188,22 +190,25 @@ impl Core {
     /// it ends when they are, unless the clock was set back.
     pub(super) fn lapse(&mut self, slot: u32) {
         self.take_out(slot);
-        self.lapsed.push(self.tasks.at(slot).id);
+        self.lapsed.push_back(self.tasks.at(slot).id);
     }
 
-    fn end_lapsed(&mut self, fx: &mut Effects) {
-        for id in std::mem::take(&mut self.lapsed) {
-            let Some(slot) = self.tasks.find(id) else { continue };
-            if !matches!(self.tasks.at(slot).phase, Phase::Ready { owner: NOWHERE, .. }) {
-                continue;
-            }
-            if self.is_expired(slot) {
-                self.withdraw(slot, fx);
-                self.bury(slot, State::Cancelled, "expired", fx);
-            } else {
-                self.enter(slot, fx);
-            }
+    fn end_lapsed(&mut self, id: TaskId, fx: &mut Effects) {
+        let Some(slot) = self.tasks.find(id) else { return };
+        if !matches!(self.tasks.at(slot).phase, Phase::Ready { owner: NOWHERE, .. }) {
+            return;
         }
+        if self.is_expired(slot) {
+            self.expire(slot, fx);
+        } else {
+            self.enter(slot, fx);
+        }
+    }
+
+    /// Ends a task that has expired.
+    pub(super) fn expire(&mut self, slot: u32, fx: &mut Effects) {
+        self.withdraw(slot, fx);
+        self.bury(slot, State::Cancelled, "expired", fx);
     }
 
     fn on_forget(&mut self, id: TaskId, fx: &mut Effects) {

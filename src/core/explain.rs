@@ -27,6 +27,10 @@ const NAMED: usize = 10;
 impl Core {
     pub(super) fn on_explain(&mut self, peer: Peer, id: TaskId, fx: &mut Effects) {
         if let Some(slot) = self.find_or_ask(peer, id, Ask::Explain, fx) {
+            // Nothing would be true of a task that only waits for its end.
+            if self.is_expired(slot) {
+                self.expire(slot, fx);
+            }
             // The one thing that is computed rather than looked up.
             let key = self.order_key(slot);
             let picture = self.explain(slot, key);

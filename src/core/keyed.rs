@@ -32,8 +32,10 @@ impl Core {
         let owner = self.find_owner(slot);
         let open = self.is_open(self.queues.class(number).queue);
         let free = self.free_owner(number, owner).filter(|_| open);
+        // Where the look was broken off somebody of the line may come before it.
         if let Some(worker) = free
             && self.front(number, owner).is_none()
+            && !self.half_looked.contains(&number)
         {
             return self.lease_as(slot, worker, How::Owner, fx);
         }
@@ -179,6 +181,9 @@ impl Core {
                 self.dropped += 1;
                 self.queues.class_mut(number).spill.pop();
             } else if self.is_expired(place.slot) || limited && self.is_key_full(place.slot) {
+                if !self.may_pass_over(number) {
+                    return None;
+                }
                 self.queues.class_mut(number).waiting -= 1;
                 self.bar(place.slot);
             } else {

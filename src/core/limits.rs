@@ -97,14 +97,23 @@ impl Core {
             if !full && !self.is_expired(place.slot) {
                 return Some(place);
             }
-            if self.put_aside >= SLICE {
-                self.half_looked.insert(number);
+            if !self.may_pass_over(number) {
                 return None;
             }
-            self.put_aside += 1;
             self.queues.class_mut(number).waiting -= 1;
             self.bar(place.slot);
         }
+    }
+
+    /// Whether one more of a class may be taken out of its line in this turn; if not, the look goes on
+    /// in the next.
+    pub(super) fn may_pass_over(&mut self, number: u32) -> bool {
+        if self.put_aside >= SLICE {
+            self.half_looked.insert(number);
+            return false;
+        }
+        self.put_aside += 1;
+        true
     }
 
     /// Whether a ready task may not be leased, though its queue is open.
@@ -327,7 +336,7 @@ impl Core {
                 continue;
             }
             let Some(worker) = self.pick(class) else { break };
-            let Some(slot) = self.take_first(class, NOBODY) else { break };
+            let Some(slot) = self.take_first(class, NOBODY) else { continue };
             self.lease(slot, worker, fx);
         }
         let its = |class: &&u32| self.queues.class(**class).queue == number;

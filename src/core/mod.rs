@@ -71,7 +71,7 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -200,7 +200,7 @@ pub struct Core {
     /// Classes at whose line the look for a task whose key has room was broken off.
     half_looked: BTreeSet<u32>,
     /// Tasks that have expired, to be ended with the next look at deadlines.
-    lapsed: Vec<TaskId>,
+    lapsed: VecDeque<TaskId>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
     returning: Vec<Returning>,
     /// Queues with tasks that a changed `key-limit=` has released, to come back a slice a turn.
@@ -265,7 +265,7 @@ impl Core {
             put_aside: 0,
             dropped: 0,
             half_looked: BTreeSet::new(),
-            lapsed: Vec::new(),
+            lapsed: VecDeque::new(),
             returning: Vec::new(),
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),

@@ -26,18 +26,20 @@ pub(super) struct Spill {
 
 impl Spill {
     /// Adds an entry behind the last. Of `waiting` tasks each may have one. While there are more than
-    /// twice as many, two chunks are looked through for each that is begun, so that hardly more are there
-    /// that no longer hold.
+    /// twice as many, two entries are looked at for each that is added, a chunk at a time, so that hardly
+    /// more are there that no longer hold.
     pub(super) fn push(&mut self, lined: Lined, waiting: usize, holds: impl Fn(&Lined) -> bool) {
         let full = self.chunks.back().is_none_or(|last| last.len() >= CHUNK);
         let many = self.len > 2 * waiting + 64;
         if full && many {
-            self.sweep(&holds);
-            self.sweep(&holds);
+            let mut looked = 0;
+            while looked < 2 * CHUNK {
+                looked += self.sweep(&holds);
+            }
         } else if self.chunks.len() == 1 && many {
             self.sweep(&holds);
         }
-        if full {
+        if full || self.chunks.is_empty() {
             self.chunks.push_back(std::mem::take(&mut self.spare));
         }
         if let Some(last) = self.chunks.back_mut() {
@@ -69,12 +71,12 @@ impl Spill {
         self.len
     }
 
-    /// Drops what does not hold of the chunk whose turn it is.
-    fn sweep(&mut self, holds: &impl Fn(&Lined) -> bool) {
+    /// Drops what does not hold of the chunk whose turn it is; how much work that was, in entries.
+    fn sweep(&mut self, holds: &impl Fn(&Lined) -> bool) -> usize {
         if self.next >= self.chunks.len() {
             self.next = 0;
         }
-        let Some(chunk) = self.chunks.get_mut(self.next) else { return };
+        let Some(chunk) = self.chunks.get_mut(self.next) else { return CHUNK };
         let before = chunk.len();
         chunk.retain(holds);
         self.len -= before - chunk.len();
@@ -84,6 +86,7 @@ impl Spill {
             chunk.shrink_to(2 * chunk.len());
             self.next += 1;
         }
+        before + 8
     }
 }
 
@@ -114,7 +117,22 @@ mod tests {
         let mut spill = Spill::default();
         for number in 0..1000 {
             spill.push(lined(number), 1, |(its, _)| *its == number);
+            assert!((1..=70).contains(&spill.len()), "{} entries", spill.len());
         }
-        assert!(spill.len() <= 70, "{} entries", spill.len());
+    }
+
+    #[test]
+    fn what_waits_long_does_not_keep_the_others() {
+        let mut spill = Spill::default();
+        // One of 1024 waits as long as a thousand such are there, the others for 2048 entries.
+        let (long, life, mut most) = (1000, 2048, 0);
+        for number in 0..6 * 1024 * long {
+            let waiting = (number / 1024).min(long) + number.min(life);
+            spill.push(lined(number), usize::try_from(waiting).unwrap(), |(its, _)| {
+                its % 1024 == 0 && its + 1024 * long > number || its + life > number
+            });
+            most = most.max(spill.len());
+        }
+        assert!(most < 32_000, "{most} entries while 3048 wait");
     }
 }

@@ -178,6 +178,7 @@ impl Core {
         if !self.is_open(self.queues.class(number).queue) {
             return None;
         }
+        self.list_head(number);
         let common = self.front(number, NOBODY);
         let place = common.or_else(|| self.first_lined(number).map(|(_, place)| place))?;
         let task = self.tasks.get(place.slot)?;
@@ -216,7 +217,8 @@ impl Core {
             return false;
         }
         if !self.queues.class(number).keyed {
-            return self.front(number, NOBODY).is_some();
+            self.list_head(number);
+            return self.queues.class(number).listed.is_some();
         }
         self.front(number, name).is_some() || self.first_spilled(number).is_some()
     }

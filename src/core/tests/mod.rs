@@ -12,6 +12,7 @@
 //! - `stock`: tasks that take up amounts.
 //! - `times`: backoff and expiry.
 //! - `weight`: what waiting tasks cost in memory and time, and that nothing stays behind.
+//! - `whims`: anything at all, in any order.
 
 mod after;
 mod crons;
@@ -25,6 +26,7 @@ mod stalls;
 mod stock;
 mod times;
 mod weight;
+mod whims;
 
 use bytes::Bytes;
 
