@@ -1,5 +1,5 @@
-//! Why a task stands where it stands, in words and figures. Read only; whatever it walks, it gives up
-//! after a bounded number of steps and says so.
+//! Why a task stands where it stands, in words and figures. It changes nothing, but that a task which has
+//! expired ends; whatever it walks, it gives up after a bounded number of steps and says so.
 
 mod able;
 mod ready;

@@ -303,6 +303,10 @@ impl Core {
             let class = self.queues.find_class_mut(number);
             let Some(place) = class.and_then(Class::take_unsorted) else {
                 self.end_sorting(number);
+                // Whoever came meanwhile waits, though nobody may have been left to be sorted.
+                if let Some(class) = self.queues.find_class_mut(number) {
+                    self.opened.insert(class.queue);
+                }
                 continue;
             };
             budget -= 1;

@@ -80,7 +80,14 @@ pub(super) struct Observing {
 
 impl Observing {
     pub(super) fn new(started_ms: u64) -> Self {
-        Self { seq: started_ms.saturating_mul(PER_MS), ..Self::default() }
+        let mut observing = Self::default();
+        observing.start(started_ms);
+        observing
+    }
+
+    /// Numbers jump ahead of all that another scheduler may have given until then.
+    pub(super) fn start(&mut self, started_ms: u64) {
+        self.seq = self.seq.max(started_ms.saturating_mul(PER_MS));
     }
 }
 

@@ -98,6 +98,14 @@ impl Core {
         })
     }
 
+    /// The records come. Whatever was waited for until now, for a store or for another scheduler's end,
+    /// is left out: what they tell of times is measured from here. Before the first of them.
+    pub fn start(&mut self, now: Now) {
+        self.advance(now);
+        self.started = self.now;
+        self.observing.start(now.wall_ms);
+    }
+
     /// Takes a worker's entry.
     ///
     /// # Errors

@@ -44,10 +44,12 @@ impl Clock {
         Now { mono_us: self.last_us, wall_ms: wall_ms() }
     }
 
-    /// Leaves out the time since it was last read: it was waited on purpose.
-    pub fn resume(&mut self) {
+    /// The time after a wait, or work, on purpose: nothing was held up.
+    pub fn resume(&mut self) -> Now {
         let elapsed = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.held_up_us = START_US.saturating_add(elapsed).saturating_sub(self.last_us);
+        let mono_us = START_US.saturating_add(elapsed).saturating_sub(self.held_up_us);
+        self.last_us = self.last_us.max(mono_us);
+        self.now()
     }
 
     /// What the clock shows at a monotonic time, as an instant to wait for.

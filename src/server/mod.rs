@@ -246,10 +246,8 @@ fn load_engine(config: &Config, store: &mut dyn Store, clock: &mut Clock) -> Res
     };
     let seed = config.seed.unwrap_or_else(draw_seed);
     let mut engine = Engine::new(Core::new(settings, seed, clock.now()), config.payload_max);
-    let loaded = load::load(store, engine.core_mut())?;
-    // Redis may have been long in coming, or another scheduler in going: nobody was late for that.
-    clock.resume();
-    engine.restored(clock.now(), loaded.last);
+    let loaded = load::load(store, engine.core_mut(), &mut || clock.resume())?;
+    engine.restored(clock.resume(), loaded.last);
     Ok(engine)
 }
 

@@ -5,6 +5,7 @@ use crate::core::tasks::Phase;
 use crate::core::{Event, Peer};
 use crate::message::Request;
 use crate::protocol::{Parsed, parse_request};
+use crate::record::StateLine;
 use crate::task::{State, TaskId};
 
 /// How long a task has still to wait.
@@ -345,4 +346,56 @@ fn who_asks_why_an_expired_task_waits_ends_it() {
     assert_eq!(driver.core.totals().cancelled, 1);
     driver.done(run);
     assert_eq!(lapse(&mut driver, &ids), []);
+}
+
+#[test]
+fn what_is_due_after_a_long_wait_for_the_store_is_due_then() {
+    for (text, line) in [
+        ("SUBMIT a delay=7200000\n", None),
+        ("SUBMIT a\n", Some("scheduled at=AT attempt=1 used=1")),
+    ] {
+        let mut driver = Driver::new(1);
+        let Parsed::Request(Request::Submit(submit)) = parse_request(&frame(text)) else {
+            panic!("{text:?}")
+        };
+        // A standby has waited for an hour when it takes over; the task is due 5 s after that.
+        driver.now.wall_ms += 3_600_000;
+        driver.now.mono_us += 3_600_000_000;
+        let due_ms = driver.now.wall_ms + 5_000;
+        let id = TaskId::next(TaskId::default(), due_ms - 7_200_000, 0);
+        let line = line.map(|line| line.replace("AT", &due_ms.to_string()));
+        let line = line.map(|line| StateLine::read(line.as_bytes()).expect("a line"));
+        driver.core.start(driver.now);
+        driver.core.restore_task(id, &submit, line.as_ref()).expect("a record");
+        driver.core.restored(driver.now, id, &mut driver.fx);
+        assert_eq!(left_ms(&driver, id), 5_000, "{line:?}");
+    }
+}
+
+#[test]
+fn who_comes_while_others_are_sorted_is_leased_when_they_are_gone() {
+    for expires in ["", " expires=1000"] {
+        let mut driver = Driver::new(1);
+        let client = driver.join("client");
+        let operator = driver.join("operator");
+        driver.join("worker name=w1 kinds=a");
+        let run = driver.submit(client, "SUBMIT a\n");
+        let submit = format!("SUBMIT a{expires}\n");
+        let ids: Vec<TaskId> = (0..3000).map(|_| wait(&mut driver, client, &submit)).collect();
+        driver.ask(operator, "QUEUE default order=priority\n");
+        driver.settle();
+        if expires.is_empty() {
+            for id in &ids[..2999] {
+                driver.ask(operator, &format!("CANCEL {id}\n"));
+            }
+        } else {
+            jump(&mut driver);
+        }
+        let mut runs = driver.done(run);
+        runs.extend(driver.ask(client, "SUBMIT a\n"));
+        driver.ask(operator, &format!("CANCEL {}\n", ids[2999]));
+        let next = driver.core.last;
+        runs.extend(lapse(&mut driver, &[]));
+        assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [next], "{expires:?}");
+    }
 }

@@ -29,7 +29,7 @@ const CLOCKS_APART_MS: u64 = 1000;
 /// What one attempt to take the fence found.
 enum Attempt {
     Held(Fence, TaskId),
-    Busy { ms: u64, holder: String },
+    Busy { ms: u64, holder: String, lineage: String },
     Moved,
 }
 
@@ -47,16 +47,20 @@ pub(super) fn acquire(
 ) -> Result<(Fence, TaskId), Error> {
     let mut reported: Option<(String, Instant)> = None;
     let mut until = Until::Started(options.start_limit);
+    let mut lineage = options.lineage.clone().unwrap_or_default();
     loop {
-        let attempt =
-            insist(link, "taking the shard", until, |link| attempt(link, scripts, keys, options))?;
+        let attempt = insist(link, "taking the shard", until, |link| {
+            attempt(link, scripts, keys, options, &lineage)
+        })?;
         match attempt {
             Attempt::Held(fence, last) => {
                 tracing::info!("shard {} is held, epoch {}", options.shard, fence.epoch);
                 return Ok((fence, last));
             }
             Attempt::Moved => rest(Duration::from_millis(1)),
-            Attempt::Busy { ms, holder } => {
+            Attempt::Busy { ms, holder, lineage: found } => {
+                // It waits for these data, and does not begin without them if Redis is emptied.
+                lineage = found;
                 let known = |(to, at): &(String, Instant)| {
                     *to == holder && now().duration_since(*at) < REPORT_EVERY
                 };
@@ -78,16 +82,16 @@ fn attempt(
     scripts: &Scripts,
     keys: &Keys,
     options: &Options,
+    lineage: &str,
 ) -> Result<Attempt, Failure> {
     let fence = keys.fence().name;
     let found = found_nonce(link, &fence)?;
-    let (nonce, lineage) = (random(), random());
+    let nonce = random();
     let kept = [keys.finished().name, keys.cost().name];
     let mut call = scripts.acquire.call(1 + keys.counted().len() + kept.len());
     call.arg(&fence).arg(keys.counted()).arg(&kept);
     call.arg(&options.holder).arg(&nonce).arg(found).arg(VERSION);
-    call.arg(options.lease_ms()).arg(lineage);
-    call.arg(options.lineage.as_deref().unwrap_or_default());
+    call.arg(options.lease_ms()).arg(random()).arg(lineage);
     call.arg(if options.accept_repair { "yes" } else { "no" });
     let reply = link.run(&scripts.acquire, &call.get_packed_command())?;
     let reply = Reply::read(reply, &nonce)?;
@@ -96,9 +100,10 @@ fn attempt(
         "BUSY" => Ok(Attempt::Busy {
             ms: reply.detail(0).parse().map_err(Failure::garbled)?,
             holder: reply.detail(1).to_owned(),
+            lineage: reply.detail(2).to_owned(),
         }),
         "MOVED" => Ok(Attempt::Moved),
-        _ => Err(refusal(&reply, &fence, options)),
+        _ => Err(refusal(&reply, &fence, lineage)),
     }
 }
 
@@ -137,7 +142,7 @@ fn held(reply: &Reply, nonce: String) -> Result<Attempt, Failure> {
     Ok(Attempt::Held(fence, last))
 }
 
-fn refusal(reply: &Reply, fence: &str, options: &Options) -> Failure {
+fn refusal(reply: &Reply, fence: &str, lineage: &str) -> Failure {
     let text = match reply.word() {
         "SCHEMA" => match reply.detail(0).parse::<u32>() {
             Ok(found) if found > VERSION => format!(
@@ -150,10 +155,9 @@ fn refusal(reply: &Reply, fence: &str, options: &Options) -> Failure {
             ),
         },
         "LINEAGE" => format!(
-            "the data have lineage {:?}, not {:?} as configured: Redis was emptied, or is another \
-             one; check the address or restore the data",
+            "the data have lineage {:?}, those that are wanted {lineage:?}: Redis was emptied, or is \
+             another one; check the address or restore the data",
             reply.detail(0),
-            options.lineage.as_deref().unwrap_or_default()
         ),
         "ORPHANS" => format!(
             "the key {} exists without {fence}: data of this shard were lost or partly removed; \

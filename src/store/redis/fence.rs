@@ -73,7 +73,7 @@ impl Reply {
             )),
             "GONE" => Error::Corrupt(format!(
                 "the key {fence} is gone: this Redis was flushed, started empty, or is another one; \
-                 check the address, restore the data, or start again to begin without them"
+                 check the address and restore the data; a start on an empty Redis begins anew"
             )),
             "LINEAGE" => Error::Corrupt(format!(
                 "the key {fence} is of other data (lineage {:?}): this Redis was emptied or is \

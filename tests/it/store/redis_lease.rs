@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use ganger::store::redis::{Options, Redis};
 use ganger::store::{Error, Store};
+use ganger::task::TaskId;
 use redis::Commands;
 
 use super::model::{Model, START_MS, Turn, id, submit_frame};
 use super::redis::{open, options, whole_life};
-use crate::support::program::{Running, ganger};
+use crate::support::program::{Running, ganger, say};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::redis::Server;
 
@@ -23,6 +24,12 @@ fn field(server: &Server, name: &str) -> String {
 
 fn deadline(server: &Server) -> u64 {
     field(server, "deadline").parse().unwrap()
+}
+
+/// Unix milliseconds by this Redis.
+fn wall_ms(server: &Server) -> u64 {
+    let (seconds, us): (u64, u64) = redis::cmd("TIME").query(&mut server.client()).unwrap();
+    seconds * 1000 + us / 1000
 }
 
 fn held_by(holder: &str, url: String, lease: Duration) -> Options {
@@ -201,6 +208,40 @@ fn a_standby_that_waited_its_turn_was_not_held_up() {
     standby.signal("TERM");
     let said = standby.end().with(0);
     assert!(!said.err.contains("held up"), "{said:?}");
+}
+
+#[test]
+fn a_standby_does_not_take_over_a_redis_that_was_emptied() {
+    let server = Server::start();
+    let _first = open(held_by("a:1", server.url(), LONG));
+    let store = server.url();
+    let mut standby =
+        Running::start(&mut ganger(["serve", "--listen", "127.0.0.1:0", "--store", &store]));
+    standby.wait_for("standby: shard 0 is held by a:1");
+    redis::cmd("FLUSHALL").exec(&mut server.client()).unwrap();
+    standby.end().with(5).tells("Redis was emptied, or is another one");
+}
+
+#[test]
+fn what_waits_is_due_in_time_after_a_takeover() {
+    let server = Server::start();
+    let mut first = open(held_by("a:1", server.url(), Duration::from_millis(3000)));
+    let store = server.url();
+    let mut standby =
+        Running::start(&mut ganger(["serve", "--listen", "127.0.0.1:0", "--store", &store]));
+    standby.wait_for("standby: shard 0 is held by a:1");
+    let due_ms = wall_ms(&server) + 1000;
+    let delayed = TaskId::next(TaskId::default(), due_ms - 3_600_000, 0);
+    let submit = b"SUBMIT k delay=3600000\n";
+    first.commit(&Turn::at(due_ms).submit(delayed, submit.to_vec()).0).unwrap();
+    let line = standby.wait_for("listens on");
+    let addr = line.split("listens on ").nth(1).and_then(|rest| rest.split(' ').next());
+    let addr = addr.expect("an address").to_owned();
+    let explain = ["explain", &delayed.to_string(), "--json", "--connect", &addr];
+    let told = say(&mut ganger(explain)).with(0).json();
+    assert_eq!(told["state"], "ready", "it was due before the takeover: {told}");
+    standby.signal("TERM");
+    standby.end().with(0);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(crate) fn recover(
     seed: u64,
 ) -> Result<Engine, Error> {
     let mut engine = Engine::new(Core::new(settings, seed, now), settings.payload_max);
-    let loaded = load(disk, engine.core_mut())?;
+    let loaded = load(disk, engine.core_mut(), &mut || now)?;
     engine.restored(now, loaded.last);
     Ok(engine)
 }

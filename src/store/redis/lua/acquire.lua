@@ -10,7 +10,7 @@
 --      HELD epoch seq digest lineage last now key found wanted ...
 --                                               the fence is ours; now is Redis's time in ms; what
 --                                               was accepted follows
---      BUSY ms holder                           another holds it for so long
+--      BUSY ms holder lineage                   another holds it for so long
 --      MOVED nonce                              the nonce found is not the one expected: ask again
 --      SCHEMA found                             data of another version
 --      LINEAGE found                            other data than expected, or none
@@ -37,7 +37,7 @@ end
 if row[5] ~= ARGV[4] then return {'SCHEMA', nonce, row[5] or ''} end
 local left = (tonumber(row[4] or '') or 0) - now
 if left > 0 and row[3] ~= ARGV[1] then
-  return {'BUSY', nonce, string.format('%.0f', left), row[3] or ''}
+  return {'BUSY', nonce, string.format('%.0f', left), row[3] or '', row[6] or ''}
 end
 local apart, same, rows = count_all(fence, 2)
 if not apart then return {'TYPE', nonce, unpack(same)} end
