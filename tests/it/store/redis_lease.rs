@@ -233,7 +233,7 @@ fn what_waits_is_due_in_time_after_a_takeover() {
     let due_ms = wall_ms(&server) + 1000;
     let delayed = TaskId::next(TaskId::default(), due_ms - 3_600_000, 0);
     let submit = b"SUBMIT k delay=3600000\n";
-    first.commit(&Turn::at(due_ms).submit(delayed, submit.to_vec()).0).unwrap();
+    first.commit(&Turn::at(due_ms).submit(delayed, submit).0).unwrap();
     let line = standby.wait_for("listens on");
     let addr = line.split("listens on ").nth(1).and_then(|rest| rest.split(' ').next());
     let addr = addr.expect("an address").to_owned();
