@@ -54,10 +54,13 @@ type Addresses = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
 /// Listens on an address, also on one whose earlier connections the system has not forgotten yet.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Elsewhere this would share the address with another listener.
+    // Elsewhere this would share the address with another listener. Where the system chooses the port it
+    // comes afterwards: else that might be the port of another socket that is about to listen.
+    #[cfg(unix)]
+    socket.set_reuseaddr(address.port() != 0)?;
+    socket.bind(address)?;
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
