@@ -2,7 +2,7 @@
 
 use super::{Driver, Run, START, frame};
 use crate::core::tasks::Phase;
-use crate::core::{Event, Peer};
+use crate::core::{Event, Peer, What};
 use crate::message::Request;
 use crate::protocol::{Parsed, parse_request};
 use crate::record::StateLine;
@@ -74,6 +74,15 @@ fn no_backoff_is_at_once() {
     assert_eq!(waits(1, " backoff=0", 5), [0; 5]);
 }
 
+/// A client, and a worker of one slot that is busy with its first task.
+fn busy() -> (Driver, Peer, Run) {
+    let mut driver = Driver::new(1);
+    let client = driver.join("client");
+    driver.join("worker name=w1 kinds=a");
+    let run = driver.submit(client, "SUBMIT a\n");
+    (driver, client, run)
+}
+
 /// The wall clock is an hour ahead at once, and something arrives before any deadline is looked at.
 fn jump(driver: &mut Driver) {
     driver.now.wall_ms += 3_600_000;
@@ -112,10 +121,7 @@ fn wait(driver: &mut Driver, client: Peer, submit: &str) -> TaskId {
 
 #[test]
 fn what_has_expired_is_not_leased_before_its_deadline_is_looked_at() {
-    let mut driver = Driver::new(1);
-    let client = driver.join("client");
-    driver.join("worker name=w1 kinds=a");
-    let run = driver.submit(client, "SUBMIT a\n");
+    let (mut driver, client, run) = busy();
     let expired = wait(&mut driver, client, "SUBMIT a expires=1000\n");
     let next = wait(&mut driver, client, "SUBMIT a\n");
     jump(&mut driver);
@@ -182,10 +188,7 @@ fn those_behind_one_that_has_expired_come_for_it() {
 
 #[test]
 fn what_had_expired_waits_again_if_the_clock_is_set_back_at_once() {
-    let mut driver = Driver::new(1);
-    let client = driver.join("client");
-    driver.join("worker name=w1 kinds=a");
-    let run = driver.submit(client, "SUBMIT a\n");
+    let (mut driver, client, run) = busy();
     let id = wait(&mut driver, client, "SUBMIT a expires=1000\n");
     jump(&mut driver);
     assert_eq!(driver.done(run), []);
@@ -196,10 +199,7 @@ fn what_had_expired_waits_again_if_the_clock_is_set_back_at_once() {
 
 #[test]
 fn a_crowd_that_has_expired_ends_in_slices() {
-    let mut driver = Driver::new(1);
-    let client = driver.join("client");
-    driver.join("worker name=w1 kinds=a");
-    let run = driver.submit(client, "SUBMIT a\n");
+    let (mut driver, client, run) = busy();
     let crowd: Vec<TaskId> =
         (0..20_000).map(|_| wait(&mut driver, client, "SUBMIT a expires=1000\n")).collect();
     let next = wait(&mut driver, client, "SUBMIT a\n");
@@ -336,10 +336,7 @@ fn one_that_starved_and_expired_leaves_no_worker_idle() {
 
 #[test]
 fn who_asks_why_an_expired_task_waits_ends_it() {
-    let mut driver = Driver::new(1);
-    let client = driver.join("client");
-    driver.join("worker name=w1 kinds=a");
-    let run = driver.submit(client, "SUBMIT a\n");
+    let (mut driver, client, run) = busy();
     let ids = [(); 2].map(|()| wait(&mut driver, client, "SUBMIT a expires=1000\n"));
     jump(&mut driver);
     driver.ask(client, &format!("EXPLAIN {}\n", ids[1]));
@@ -398,4 +395,20 @@ fn who_comes_while_others_are_sorted_is_leased_when_they_are_gone() {
         runs.extend(lapse(&mut driver, &[]));
         assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [next], "{expires:?}");
     }
+}
+
+#[test]
+fn events_are_numbered_from_when_the_records_come() {
+    let mut driver = Driver::new(1);
+    driver.now.wall_ms += 3_600_000;
+    driver.core.start(driver.now);
+    driver.core.restored(driver.now, TaskId::default(), &mut driver.fx);
+    let observer = driver.join("operator");
+    let Parsed::Request(request) = parse_request(&frame("EVENTS\n")) else { panic!("EVENTS") };
+    driver.apply(Event::Request { peer: observer, request });
+    let next = driver.fx.sends.iter().find_map(|send| match send.what {
+        What::Observe { next, .. } => Some(next),
+        _ => None,
+    });
+    assert!(next.expect("it observes") >= driver.now.wall_ms * 1000, "{next:?}");
 }
