@@ -38,7 +38,7 @@ pub(super) struct ServeSettings {
     #[arg(default_value = "file:ganger-data")]
     store: String,
 
-    /// File of tokens: a token of 8 to 256 characters, a space, and what it grants
+    /// File of tokens: a token of 8 to 256 bytes, a space, and what it grants
     /// (submit,work,observe,operate) a line; # begins a remark
     #[arg(long, value_name = "FILE", env = "GANGER_TOKENS", hide_env_values = true)]
     tokens: Option<PathBuf>,

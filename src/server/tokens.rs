@@ -1,4 +1,4 @@
-//! Who may do what: the tokens of a file, a line each.
+//! Who may do what: the tokens of a file, a line each. A token has 8 to 256 bytes.
 //!
 //! ```text
 //! # token               grants
@@ -11,6 +11,10 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 
 use crate::message::{Code, Cron, Grants, Hello, Refusal, Request, Role};
+use crate::protocol::TEXT_MAX;
+
+/// The shortest token in bytes; the longest is what a HELLO can carry.
+const TOKEN_MIN: usize = 8;
 
 /// The tokens that are known. None at all means that everything is granted to everybody.
 #[derive(Clone, Default)]
@@ -38,8 +42,13 @@ impl Tokens {
             let Some((token, grants)) = line.split_once(char::is_whitespace) else {
                 return Err(format!("line {number}: expected a token, a space, and its grants"));
             };
-            if token.len() < 8 {
-                return Err(format!("line {number}: a token has at least 8 characters"));
+            if token.len() < TOKEN_MIN {
+                return Err(format!("line {number}: a token has at least {TOKEN_MIN} bytes"));
+            }
+            if token.len() > TEXT_MAX {
+                return Err(format!(
+                    "line {number}: a token has at most {TEXT_MAX} bytes: no HELLO carries more"
+                ));
             }
             let grants = parse_grants(grants.trim()).map_err(|e| format!("line {number}: {e}"))?;
             if tokens.iter().any(|(known, _)| known == token) {
@@ -155,7 +164,8 @@ mod tests {
         for (text, word) in [
             ("long-secret", "line 1"),
             ("long-secret fly", "fly"),
-            ("short work", "8 characters"),
+            ("short work", "8 bytes"),
+            (&format!("long-secret{} work", "s".repeat(TEXT_MAX - 10)), "256 bytes"),
             ("long-secret work\nlong-secret submit", "line 2"),
             ("# nothing", "no token"),
         ] {

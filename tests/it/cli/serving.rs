@@ -87,6 +87,23 @@ fn bad_tokens_are_told_without_being_shown() {
 }
 
 #[test]
+fn a_token_that_no_hello_can_carry_is_refused_and_the_longest_one_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    let file = path.to_str().unwrap();
+    for longest in ["s".repeat(256), "\u{fc}".repeat(128)] {
+        fs::write(&path, format!("{longest} observe\n")).unwrap();
+        let serve = Serve::with(&["--store", "memory:", "--tokens", file]);
+        serve.say(["stats", "--token", &longest]).with(0);
+        fs::write(&path, format!("# of the shop\n{longest}s submit\n")).unwrap();
+        let anywhere = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+        let said = say(ganger(anywhere).args(["--tokens", file])).with(2);
+        let said = said.tells(&format!("{file}: line 2: a token has at most 256 bytes"));
+        assert!(!said.err.contains(&longest), "{said:?}");
+    }
+}
+
+#[test]
 fn what_this_machine_does_not_allow_is_exit_code_5() {
     let serve = Serve::start();
     let taken = serve.addr.to_string();
