@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread::spawn;
 use std::time::Duration;
 
+use ganger::core::{Core, Effects, Event, Now, Settings};
+use ganger::server::load::load;
 use ganger::store::redis::{Options, Redis};
 use ganger::store::{Error, Store};
 use ganger::task::TaskId;
@@ -242,6 +244,31 @@ fn what_waits_is_due_in_time_after_a_takeover() {
     assert_eq!(told["state"], "ready", "it was due before the takeover: {told}");
     standby.signal("TERM");
     standby.end().with(0);
+}
+
+#[test]
+fn times_are_measured_from_the_records_and_not_from_the_wait_for_them() {
+    let server = Server::start();
+    let due_ms = START_MS + 3_605_000;
+    for (submit, line) in [
+        ("SUBMIT k delay=10000\n", None),
+        ("SUBMIT k\n", Some(format!("scheduled at={due_ms} attempt=1 used=1"))),
+    ] {
+        let delayed = TaskId::next(TaskId::default(), due_ms - 10_000, 0);
+        let turn = Turn::at(START_MS).submit(delayed, submit);
+        let turn = line.iter().fold(turn, |turn, line| turn.state(delayed, line));
+        open(options(server.url())).commit(&turn.0).unwrap();
+        // The wait is longer than the task's own, and ends 5 s before it is due.
+        let began = Now { mono_us: 1, wall_ms: START_MS };
+        let waited = Now { mono_us: 3_600_000_001, wall_ms: START_MS + 3_600_000 };
+        let mut core = Core::new(Settings::default(), 1, began);
+        let mut store = Redis::new(options(server.url())).unwrap();
+        let loaded = load(&mut store, &mut core, &mut || waited).unwrap();
+        core.restored(waited, loaded.last, &mut Effects::default());
+        core.handle(waited, Event::Due, &mut Effects::default());
+        let due_us = waited.mono_us + 5_000_000;
+        assert_eq!(core.next_deadline().mono_us, Some(due_us), "{submit} {line:?}");
+    }
 }
 
 #[test]
