@@ -93,6 +93,7 @@ fn attempt(
     call.arg(&options.holder).arg(&nonce).arg(found).arg(VERSION);
     call.arg(options.lease_ms()).arg(random()).arg(lineage);
     call.arg(if options.accept_repair { "yes" } else { "no" });
+    call.arg(if options.events { keys.events() } else { String::new() });
     let reply = link.run(&scripts.acquire, &call.get_packed_command())?;
     let reply = Reply::read(reply, &nonce)?;
     match reply.word() {

@@ -8,6 +8,9 @@ use crate::store::Error;
 const LASTING: [&str; 4] =
     ["unknown command", "DB index is out of range", "invalid DB index", "without any password"];
 
+/// What a scheduler needs, as the rules of an ACL.
+const RULES: &str = "~{ganger:0}:* &{ganger:0}:* +@all -@admin -@dangerous +info";
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -24,6 +27,15 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// A command that the ACL does not permit, by what a script says.
+    pub(super) fn forbidden(command: &str, key: &str) -> Self {
+        let rule = command.to_lowercase();
+        Self::Refused(format!(
+            "its ACL does not permit {command} {key}; grant the scheduler's user +{rule}, or all that it \
+             needs: {RULES}"
+        ))
+    }
+
     /// A reply that no request of ours can have.
     pub(super) fn garbled(reply: impl std::fmt::Debug) -> Self {
         let mut text = format!("{reply:?}");
@@ -55,6 +67,13 @@ impl From<&RedisError> for Failure {
     fn from(error: &RedisError) -> Self {
         let text = error.to_string();
         let detail = error.detail().unwrap_or_default();
+        let is_forbidden = error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+            || detail.contains("The user executing the script can't");
+        if is_forbidden {
+            return Self::Refused(format!(
+                "{text}; grant the scheduler's user what it needs: {RULES}"
+            ));
+        }
         if detail.contains("user_script") {
             // A command inside a script failed after the script had checked that none can.
             return Self::Halt(Error::Corrupt(format!("a script failed half way: {text}")));
@@ -63,7 +82,6 @@ impl From<&RedisError> for Failure {
             ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => Self::Refused(text),
             ErrorKind::Server(kind) => match kind {
                 ServerErrorKind::NoScript => Self::NoScript,
-                ServerErrorKind::NoPerm => Self::Refused(text),
                 ServerErrorKind::ResponseError if LASTING.iter().any(|s| detail.contains(s)) => {
                     Self::Refused(text)
                 }

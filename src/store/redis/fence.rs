@@ -94,6 +94,7 @@ impl Reply {
                 detail(1),
                 detail(2)
             )),
+            "NOPERM" => return Failure::forbidden(detail(0), detail(1)),
             _ => return Failure::garbled(&self.words),
         })
     }

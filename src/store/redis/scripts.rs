@@ -1,5 +1,5 @@
 //! The scripts. Each file under `lua/` tells its KEYS, its ARGV and every reply at its head; but
-//! for `rows.lua`, which is put before those that guard rows.
+//! for `rows.lua`, which is put before those that write.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use redis::Cmd;
 
 use super::connect::packed;
 
-/// What the scripts share that guard rows.
+/// What the scripts share that write.
 const ROWS: &str = include_str!("lua/rows.lua");
 
 /// A script and its name in Redis.

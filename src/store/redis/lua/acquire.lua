@@ -6,6 +6,7 @@
 --      4    schema          5 length of the lease in ms
 --      6    lineage for new data                  7 lineage that must be found, or empty
 --      8    'yes': rows that were lost or gained are accepted
+--      9    the channel of events, or empty
 -- Every reply begins with a word and the fresh nonce, then:
 --      HELD epoch seq digest lineage last now key found wanted ...
 --                                               the fence is ours; now is Redis's time in ms; what
@@ -16,10 +17,16 @@
 --      LINEAGE found                            other data than expected, or none
 --      ORPHANS key                              data without a fence
 --      TYPE key found wanted                    a key has a wrong type
+--      NOPERM command key                       the ACL forbids what is, or will be, needed
 --      ROWS key found wanted ...                keys have lost or gained rows since the last batch
 -- Only HELD has written anything. The expected nonce keeps a delayed copy of an earlier attempt
 -- from taking the fence away again.
 local fence, nonce = KEYS[1], ARGV[2]
+-- What this and the other scripts do, and what is done beside them.
+local no = forbidden(fence, 'TYPE', 'EXISTS', 'TIME', 'HMGET', 'HLEN', 'HSET', 'HDEL', 'HSCAN', 'DEL',
+  'UNLINK', 'PEXPIRE', 'PTTL', 'SADD', 'SREM', 'ZADD', 'ZREM', 'LPUSH', 'LTRIM', 'LRANGE', 'LREM',
+  'LINDEX', 'LLEN') or ARGV[9] ~= '' and forbidden(ARGV[9], 'PUBLISH')
+if no then return {'NOPERM', nonce, unpack(no)} end
 local kind = redis.call('TYPE', fence).ok
 if kind ~= 'none' and kind ~= 'hash' then return {'TYPE', nonce, fence, kind, 'hash'} end
 local row = redis.call('HMGET', fence, 'epoch', 'nonce', 'holder', 'deadline', 'schema', 'lineage',

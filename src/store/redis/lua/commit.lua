@@ -30,6 +30,7 @@
 --                             keys have lost or gained rows since the batch before: those that are
 --                             written to are counted, of all others it is seen whether they are there
 --      TYPE key found wanted  a key has a wrong type
+--      NOPERM command key     the ACL forbids what is needed
 -- Only DONE has written anything: what can fail is asked first.
 local fence, nonce, seq = KEYS[1], ARGV[2], ARGV[4]
 
@@ -66,8 +67,32 @@ local function cut(key, length, beginning, place, most, bytes, line)
   end
 end
 
-local written, fields = tonumber(ARGV[11]), {}
+local written, fields, first = tonumber(ARGV[11]), {}, 3 + #ROWS
 for at = 1, written do fields[at] = ROWS[ARGV[11 + at] - 2] end
+local types = 12 + written
+local steps = types + #KEYS - first + 1
+
+local OWN = {TAKE = {'LRANGE', 'LTRIM', 'LREM'}, CUT = {'LINDEX', 'LREM', 'LPUSH', 'LTRIM'},
+  TELL = {'LPUSH', 'LTRIM', 'PTTL', 'PEXPIRE'}}
+
+-- What of all that is to be done is forbidden.
+local function forbidden_here()
+  local no = forbidden(fence, 'TYPE', 'HMGET', 'EXISTS', 'HLEN', 'TIME', 'HSET')
+    or ARGV[10] ~= '' and forbidden(KEYS[2], 'PUBLISH')
+  local at, asked = steps, {}
+  while not no and at <= #ARGV do
+    local command = ARGV[at]
+    if not asked[command] then
+      asked[command] = true
+      no = forbidden(KEYS[tonumber(ARGV[at + 1])], unpack(OWN[command] or {command}))
+    end
+    at = at + 3 + ARGV[at + 2]
+  end
+  return no
+end
+
+local no = forbidden_here()
+if no then return {'NOPERM', nonce, seq, unpack(no)} end
 
 local kind = redis.call('TYPE', fence).ok
 if kind == 'none' then return {'GONE', nonce, seq} end
@@ -82,7 +107,7 @@ if row[4] == seq and row[5] == ARGV[6] then return {'ALREADY', nonce, seq} end
 if row[4] ~= ARGV[5] or row[5] ~= ARGV[7] then
   return {'SEQ', nonce, seq, row[4] or '', row[5] or ''}
 end
-local first, keys, rows = 3 + #ROWS, tonumber(row[7] or ''), {}
+local keys, rows = tonumber(row[7] or ''), {}
 local same = redis.call('EXISTS', unpack(KEYS, 3, first - 1)) == keys
 for at = 1, written do
   local place, wrong = tonumber(ARGV[11 + at])
@@ -96,14 +121,13 @@ if not same then
   if not apart then return {'TYPE', nonce, seq, unpack(wrong)} end
   return {'ROWS', nonce, seq, unpack(apart)}
 end
-local types = 12 + written
 for at = first, #KEYS do
   local found, wanted = redis.call('TYPE', KEYS[at]).ok, ARGV[types + at - first]
   if found ~= 'none' and found ~= wanted and wanted ~= 'any' then
     return {'TYPE', nonce, seq, KEYS[at], found, wanted}
   end
 end
-local at = types + #KEYS - first + 1
+local at = steps
 while at <= #ARGV do
   local command, place = ARGV[at], tonumber(ARGV[at + 1])
   local key = KEYS[place]

@@ -10,10 +10,13 @@
 --      GONE                   there is no fence
 --      LINEAGE found          the fence is one of other data
 --      TYPE key found wanted  a key has a wrong type
+--      NOPERM command key     the ACL forbids what is needed
 --      ROWS key found wanted ...
 --                             keys have lost or gained rows since the last batch
 -- Only DONE has written anything.
 local fence, nonce = KEYS[1], ARGV[2]
+local no = forbidden(fence, 'TYPE', 'HMGET', 'HLEN', 'TIME', 'HSET', 'LLEN')
+if no then return {'NOPERM', nonce, unpack(no)} end
 local kind = redis.call('TYPE', fence).ok
 if kind == 'none' then return {'GONE', nonce} end
 if kind ~= 'hash' then return {'TYPE', nonce, fence, kind, 'hash'} end

@@ -1,8 +1,16 @@
--- What the scripts share that guard rows. The keys that must not lose one unseen stand next to each
+-- What the scripts share that write. The keys that must not lose one unseen stand next to each
 -- other in KEYS, in this order; the fence holds in these fields how many rows each had after the last
 -- batch, and in `keys` how many of them there were.
 local ROWS = {'rows:tasks', 'rows:state', 'rows:dead', 'rows:holds', 'rows:queues', 'rows:workers',
   'rows:stats', 'rows:runs', 'rows:crons', 'rows:buckets'}
+
+-- Of these commands the first that the user may not give to a key: what follows NOPERM in a reply. A
+-- script asks before it does anything, since an error later on would leave it half done.
+local function forbidden(key, ...)
+  for _, command in ipairs({...}) do
+    if not redis.acl_check_cmd(command, key) then return {command, key} end
+  end
+end
 
 -- The rows of a key; or else what follows TYPE in a reply.
 local function count(key)
