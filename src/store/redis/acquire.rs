@@ -26,6 +26,27 @@ const CONFIRM_PAUSE: Duration = Duration::from_millis(20);
 /// A difference of clocks that is worth a warning.
 const CLOCKS_APART_MS: u64 = 1000;
 
+/// How a shard is waited for.
+pub(super) struct Wait {
+    /// For ever, once another was found to hold it: this Redis could be used, and will be again.
+    pub(super) until: Until,
+    /// The lineage that the data must have, or empty. Whoever waited for data does not begin without
+    /// them if Redis is emptied.
+    lineage: String,
+}
+
+impl Wait {
+    pub(super) fn new(options: &Options) -> Self {
+        let lineage = options.lineage.clone().unwrap_or_default();
+        Self { until: Until::Started(options.start_limit), lineage }
+    }
+
+    /// Whether another was found to hold it.
+    pub(super) fn was_standby(&self) -> bool {
+        matches!(self.until, Until::Done)
+    }
+}
+
 /// What one attempt to take the fence found.
 enum Attempt {
     Held(Fence, TaskId),
@@ -44,23 +65,22 @@ pub(super) fn acquire(
     scripts: &Scripts,
     keys: &Keys,
     options: &Options,
+    wait: &mut Wait,
 ) -> Result<(Fence, TaskId), Error> {
     let mut reported: Option<(String, Instant)> = None;
-    let mut until = Until::Started(options.start_limit);
-    let mut lineage = options.lineage.clone().unwrap_or_default();
     loop {
-        let attempt = insist(link, "taking the shard", until, |link| {
-            attempt(link, scripts, keys, options, &lineage)
+        let attempt = insist(link, "taking the shard", wait.until, |link| {
+            attempt(link, scripts, keys, options, &wait.lineage)
         })?;
         match attempt {
             Attempt::Held(fence, last) => {
                 tracing::info!("shard {} is held, epoch {}", options.shard, fence.epoch);
+                wait.lineage.clone_from(&fence.lineage);
                 return Ok((fence, last));
             }
             Attempt::Moved => rest(Duration::from_millis(1)),
             Attempt::Busy { ms, holder, lineage: found } => {
-                // It waits for these data, and does not begin without them if Redis is emptied.
-                lineage = found;
+                wait.lineage = found;
                 let known = |(to, at): &(String, Instant)| {
                     *to == holder && now().duration_since(*at) < REPORT_EVERY
                 };
@@ -69,8 +89,7 @@ pub(super) fn acquire(
                     tracing::info!("standby: shard {shard} is held by {holder} for {ms} ms more");
                     reported = Some((holder, now()));
                 }
-                // This Redis could be used: it will be again.
-                until = Until::Done;
+                wait.until = Until::Done;
                 rest(Duration::from_millis(ms.max(1)).min(POLL_MAX));
             }
         }
@@ -176,11 +195,11 @@ fn refusal(reply: &Reply, fence: &str, lineage: &str) -> Failure {
 /// # Errors
 ///
 /// [`Error`]: the Redis is not to be used any more.
-pub(super) fn confirm(link: &mut Link) -> Result<(), Error> {
+pub(super) fn confirm(link: &mut Link, until: Until) -> Result<(), Error> {
     let began = now();
     let request = packed("INFO", &[b"persistence"]);
     while now().duration_since(began) < CONFIRM_MAX {
-        let info = insist(link, "confirming the fence", Until::Started(None), |link| {
+        let info = insist(link, "confirming the fence", until, |link| {
             redis::from_redis_value::<String>(link.ask(&request)?).map_err(Failure::garbled)
         })?;
         if figure(&info, "aof_buffer_length").unwrap_or(0) == 0 {

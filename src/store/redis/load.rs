@@ -71,7 +71,8 @@ impl<'a> Reader<'a> {
             ..Kept::default()
         };
         for (bucket, line) in self.pairs(&keys.buckets())? {
-            kept.buckets.read(&bucket, &line).map_err(corrupt)?;
+            let read = kept.buckets.read(&bucket, &line);
+            read.map_err(|text| Failure::Halt(damaged(&text)))?;
         }
         for (name, line) in &kept.workers {
             let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
@@ -90,7 +91,8 @@ impl<'a> Reader<'a> {
                 let [id, text] = pair else { continue };
                 let id = TaskId::parse(id).ok_or_else(|| {
                     let found = String::from_utf8_lossy(id);
-                    corrupt(format!("{found:?} in {} is no task identifier", key.name))
+                    let text = format!("{found:?} in {} is no task identifier", key.name);
+                    Failure::Halt(damaged(&text))
                 })?;
                 rows.push(id, text);
             }
@@ -227,4 +229,12 @@ fn wrong(failure: Failure, key: &Key) -> Failure {
 
 fn corrupt(text: String) -> Failure {
     Failure::Halt(Error::Corrupt(text))
+}
+
+/// A record that cannot be read, and what can be done about it.
+pub(super) fn damaged(text: &str) -> Error {
+    Error::Corrupt(format!(
+        "{text}; restore the data of this Redis, or remove the row (HDEL) and go on without it by \
+         --accept-repair"
+    ))
 }

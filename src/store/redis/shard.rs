@@ -2,9 +2,9 @@
 
 use redis::{ParsingError, Value};
 
-use super::acquire::{acquire, confirm};
+use super::acquire::{Wait, acquire, confirm};
 use super::commit::{Recent, Sent};
-use super::connect::Link;
+use super::connect::{Link, packed};
 use super::failure::Failure;
 use super::fence::{Fence, Reply};
 use super::keys::Keys;
@@ -34,10 +34,14 @@ impl Shard {
     /// # Errors
     ///
     /// [`Error`]: the data or the Redis are not to be used, or the limit for the start is over.
-    pub(super) fn acquire(link: &mut Link, options: &Options) -> Result<Self, Error> {
+    pub(super) fn acquire(
+        link: &mut Link,
+        options: &Options,
+        wait: &mut Wait,
+    ) -> Result<Self, Error> {
         let (keys, scripts) = (Keys::new(options.shard), Scripts::new());
-        let (fence, last) = acquire(link, &scripts, &keys, options)?;
-        confirm(link)?;
+        let (fence, last) = acquire(link, &scripts, &keys, options, wait)?;
+        confirm(link, wait.until)?;
         let lease_ms = options.lease_ms();
         Ok(Self { keys, scripts, lease_ms, fence, last, recent: Recent::default() })
     }
@@ -112,6 +116,19 @@ impl Shard {
         call.arg(bite.entries).arg(bite.bytes).arg(bite.entry_max).arg(beginning);
         let reply = link.run(&self.scripts.entries, &call.get_packed_command())?;
         Ok((reply, &fence.nonce))
+    }
+
+    /// The name of who holds the shard now; empty if nobody does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]: there never will be an answer.
+    pub(super) fn holder(&self, link: &mut Link) -> Result<String, Error> {
+        let request = packed("HGET", &[self.keys.fence().name.as_bytes(), b"holder"]);
+        insist(link, "looking who holds the shard", Until::Done, |link| {
+            let found = redis::from_redis_value::<Option<String>>(link.ask(&request)?);
+            Ok(found.map_err(Failure::garbled)?.unwrap_or_default())
+        })
     }
 
     /// Gives the lease back; once.

@@ -14,6 +14,7 @@ mod history;
 mod memory;
 mod model;
 mod redis;
+mod redis_acl;
 mod redis_faults;
 mod redis_forgets;
 mod redis_inbox;

@@ -97,6 +97,11 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// How many connections were made so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.state.lock().unwrap().connections
+    }
+
     /// Waits until so many connections were made.
     pub(crate) fn wait_connections(&self, count: usize) {
         self.wait(|state| (state.connections >= count).then_some(()));
