@@ -33,12 +33,22 @@ pub(super) struct Wait {
     /// The lineage that the data must have, or empty. Whoever waited for data does not begin without
     /// them if Redis is emptied.
     lineage: String,
+    /// Which rows are lost: told before they are accepted, since the reply to that may be lost.
+    lost: Option<String>,
 }
 
 impl Wait {
     pub(super) fn new(options: &Options) -> Self {
         let lineage = options.lineage.clone().unwrap_or_default();
-        Self { until: Until::Started(options.start_limit), lineage }
+        Self { until: Until::Started(options.start_limit), lineage, lost: None }
+    }
+
+    /// From now on these rows are accepted.
+    fn accept(&mut self, rows: String) {
+        if self.lost.as_ref() != Some(&rows) {
+            tracing::warn!("{rows}: accepted, as told; what is missing is lost");
+            self.lost = Some(rows);
+        }
     }
 
     /// Whether another was found to hold it.
@@ -50,8 +60,14 @@ impl Wait {
 /// What one attempt to take the fence found.
 enum Attempt {
     Held(Fence, TaskId),
-    Busy { ms: u64, holder: String, lineage: String },
+    Busy {
+        ms: u64,
+        holder: String,
+        lineage: String,
+    },
     Moved,
+    /// Rows are lost, which is to be accepted.
+    Lost(String),
 }
 
 /// Takes the fence, waiting as a standby while another holds it; with it the last identifier issued.
@@ -70,7 +86,7 @@ pub(super) fn acquire(
     let mut reported: Option<(String, Instant)> = None;
     loop {
         let attempt = insist(link, "taking the shard", wait.until, |link| {
-            attempt(link, scripts, keys, options, &wait.lineage)
+            attempt(link, scripts, keys, options, wait)
         })?;
         match attempt {
             Attempt::Held(fence, last) => {
@@ -79,8 +95,10 @@ pub(super) fn acquire(
                 return Ok((fence, last));
             }
             Attempt::Moved => rest(Duration::from_millis(1)),
+            Attempt::Lost(rows) => wait.accept(rows),
             Attempt::Busy { ms, holder, lineage: found } => {
                 wait.lineage = found;
+                wait.lost = None;
                 let known = |(to, at): &(String, Instant)| {
                     *to == holder && now().duration_since(*at) < REPORT_EVERY
                 };
@@ -101,7 +119,7 @@ fn attempt(
     scripts: &Scripts,
     keys: &Keys,
     options: &Options,
-    lineage: &str,
+    wait: &mut Wait,
 ) -> Result<Attempt, Failure> {
     let fence = keys.fence().name;
     let found = found_nonce(link, &fence)?;
@@ -110,20 +128,21 @@ fn attempt(
     let mut call = scripts.acquire.call(1 + keys.counted().len() + kept.len());
     call.arg(&fence).arg(keys.counted()).arg(&kept);
     call.arg(&options.holder).arg(&nonce).arg(found).arg(VERSION);
-    call.arg(options.lease_ms()).arg(random()).arg(lineage);
-    call.arg(if options.accept_repair { "yes" } else { "no" });
+    call.arg(options.lease_ms()).arg(random()).arg(&wait.lineage);
+    call.arg(if wait.lost.is_some() { "yes" } else { "no" });
     call.arg(if options.events { keys.events() } else { String::new() });
     let reply = link.run(&scripts.acquire, &call.get_packed_command())?;
     let reply = Reply::read(reply, &nonce)?;
     match reply.word() {
-        "HELD" => held(&reply, nonce),
+        "HELD" => held(&reply, nonce, wait),
+        "ROWS" if options.accept_repair => Ok(Attempt::Lost(reply.lost(&fence, 0))),
         "BUSY" => Ok(Attempt::Busy {
             ms: reply.detail(0).parse().map_err(Failure::garbled)?,
             holder: reply.detail(1).to_owned(),
             lineage: reply.detail(2).to_owned(),
         }),
         "MOVED" => Ok(Attempt::Moved),
-        _ => Err(refusal(&reply, &fence, lineage)),
+        _ => Err(refusal(&reply, &fence, &wait.lineage)),
     }
 }
 
@@ -139,7 +158,7 @@ fn found_nonce(link: &mut Link, fence: &str) -> Result<String, Failure> {
     }
 }
 
-fn held(reply: &Reply, nonce: String) -> Result<Attempt, Failure> {
+fn held(reply: &Reply, nonce: String, wait: &mut Wait) -> Result<Attempt, Failure> {
     let damaged = |what: &str| Failure::Halt(Error::Corrupt(format!("the fence: {what}")));
     let seq = reply.detail(1).parse().map_err(|_| damaged("seq is no number"))?;
     let last = match reply.detail(4) {
@@ -147,7 +166,7 @@ fn held(reply: &Reply, nonce: String) -> Result<Attempt, Failure> {
         last => last.parse().map_err(|_| damaged("last is no task identifier"))?,
     };
     if let Some(rows) = reply.rows(6) {
-        tracing::warn!("{rows}: accepted, as told; what is missing is lost");
+        wait.accept(rows);
     }
     if let Ok(now_ms) = reply.detail(5).parse::<u64>() {
         compare_clocks(now_ms);

@@ -62,6 +62,11 @@ impl Reply {
         Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
     }
 
+    /// What ROWS says.
+    pub(super) fn lost(&self, fence: &str, place: usize) -> String {
+        self.rows(place).unwrap_or_else(|| format!("{fence} does not tell all rows"))
+    }
+
     /// The reply as a failure; `skip` is the number of details before those of the refusal.
     pub(super) fn refusal(&self, fence: &str, skip: usize) -> Failure {
         let detail = |place| self.detail(skip + place);
@@ -85,7 +90,7 @@ impl Reply {
                 "{}: rows were evicted, deleted or added by somebody, so tasks may be lost; nothing \
                  was written. See that this Redis evicts nothing and who else writes to it; then \
                  restore its data, or go on with what is left by --accept-repair",
-                self.rows(skip).unwrap_or_else(|| format!("{fence} does not tell all rows"))
+                self.lost(fence, skip)
             )),
             "TYPE" => Error::Corrupt(format!(
                 "the key {} is a {} where a {} belongs; nothing was written. Remove or rename it, \

@@ -5,7 +5,7 @@
 -- ARGV 1    holder          2 nonce, fresh        3 nonce found in the fence, or empty
 --      4    schema          5 length of the lease in ms
 --      6    lineage for new data                  7 lineage that must be found, or empty
---      8    'yes': rows that were lost or gained are accepted
+--      8    'yes': rows that were lost or gained are accepted, which were told by ROWS before
 --      9    the channel of events, or empty
 -- Every reply begins with a word and the fresh nonce, then:
 --      HELD epoch seq digest lineage last now key found wanted ...
