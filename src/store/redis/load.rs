@@ -156,6 +156,18 @@ impl<'a> Reader<'a> {
 }
 
 impl Kept {
+    /// The tasks that have a state line and no record, which somebody removed: nothing can be run from
+    /// them.
+    pub(super) fn strays(&self) -> Vec<TaskId> {
+        let mut tasks = self.tasks.iter().map(|(id, _)| id).peekable();
+        let ids = self.state.iter().map(|(id, _)| id);
+        ids.filter(|id| {
+            while tasks.next_if(|task| task < id).is_some() {}
+            tasks.peek() != Some(id)
+        })
+        .collect()
+    }
+
     /// Hands everything over, tasks in ascending order.
     pub(super) fn hand_over(
         &self,
@@ -163,13 +175,10 @@ impl Kept {
     ) -> Result<(), String> {
         let mut lines = self.state.iter().peekable();
         for (id, frame) in self.tasks.iter() {
-            while let Some((stray, _)) = lines.next_if(|(other, _)| *other < id) {
-                report_stray(stray);
-            }
+            while lines.next_if(|(other, _)| *other < id).is_some() {}
             let line = lines.next_if(|(other, _)| *other == id).map(|(_, line)| line);
             each(Record::Task { id, frame, line })?;
         }
-        lines.for_each(|(stray, _)| report_stray(stray));
         for (id, text) in self.dead.iter() {
             let end = memchr::memchr(b'\n', text).ok_or(format!("buried {id} has no frame"))?;
             let (line, frame) = text.split_at(end);
@@ -190,11 +199,6 @@ fn hand_over<'a>(
     record: impl Fn(&'a [u8], &'a [u8]) -> Record<'a>,
 ) -> Result<(), String> {
     pairs.iter().try_for_each(|(name, line)| each(record(name, line)))
-}
-
-/// A state line whose record somebody removed: nothing can be run from it.
-fn report_stray(id: TaskId) {
-    tracing::error!("task {id} has a state line and no record: it is lost, its line is left out");
 }
 
 impl Rows {

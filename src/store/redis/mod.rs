@@ -11,7 +11,7 @@
 //! - `connect`, `failure`, `patience`, `checks`: one request, what can go wrong, until it is known
 //! - `fence`, `acquire`, `shard`: who may write; `changes`, `plan`, `commit`: a batch as commands
 //! - `inbox`, `bell`: what programs push, and hearing of it
-//! - `scan`, `load`: reading it back; `results`, `sweep`: keeping and forgetting results
+//! - `scan`, `load`, `takeover`: reading it back; `results`, `sweep`: keeping and forgetting results
 
 mod acquire;
 mod address;
@@ -33,21 +33,19 @@ mod scan;
 mod scripts;
 mod shard;
 mod sweep;
+mod takeover;
 
 use bytes::Bytes;
 
 pub use address::{check_url, is_scheme};
 pub use options::Options;
 
-use self::acquire::Wait;
 use self::bell::Tracking;
 use self::changes::Hosts;
 use self::connect::{Link, packed};
 use self::failure::Failure;
 use self::inbox::Look;
 use self::keys::Bucket;
-use self::load::Kept;
-use self::patience::insist;
 use self::results::Buckets;
 use self::shard::Shard;
 use self::sweep::Sweeper;
@@ -96,25 +94,6 @@ impl Redis {
         })
     }
 
-    /// Takes the shard and reads it. A standby has told nobody anything yet: where another is quicker
-    /// while it cannot read, it waits again.
-    fn take_over(&mut self) -> Result<(Shard, Kept), Error> {
-        let (link, options) = (&mut self.link, &self.options);
-        let mut wait = Wait::new(options);
-        loop {
-            let shard = Shard::acquire(link, options, &mut wait)?;
-            let read = insist(link, "reading", wait.until, |link| {
-                load::Reader::new(link, &shard, options.lease).all()
-            });
-            let Err(Error::Fenced(text)) = read else { return Ok((shard, read?)) };
-            // Two of one name would take it from each other for ever.
-            if !wait.was_standby() || shard.holder(link)? == options.holder {
-                return Err(Error::Fenced(text));
-            }
-            tracing::warn!("{text}; it waits again");
-        }
-    }
-
     /// Asks Redis how it is; once.
     fn measure(&mut self) -> Result<Status, Failure> {
         let inbox = match &self.shard {
@@ -138,8 +117,9 @@ impl Store for Redis {
         &mut self,
         each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Loaded, Error> {
-        let (shard, kept) = self.take_over()?;
+        let (mut shard, kept) = self.take_over()?;
         kept.hand_over(each).map_err(|text| load::damaged(&text))?;
+        self.clear(&mut shard, &kept.strays())?;
         self.buckets = kept.buckets;
         self.hosts = kept.hosts;
         let last = shard.last;

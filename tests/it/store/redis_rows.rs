@@ -11,6 +11,8 @@ use redis::{Commands, Connection};
 
 use super::model::{Model, START_MS, Turn, id, result_frame, submit_frame};
 use super::redis::{contents, everything, open, options, whole_life};
+use crate::support::program::{Running, ganger};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::redis::Server;
 
 const FENCE: &str = "{ganger:0}:fence";
@@ -180,7 +182,6 @@ fn t10_rows_lost_while_stopped_are_missed_by_the_next_start() {
 
 #[test]
 fn t10_rows_lost_while_reading_are_missed_before_anything_is_told() {
-    use crate::support::proxy::{Fault, Proxy};
     let server = Server::start();
     full(&server).close().unwrap();
     let proxy = Proxy::to(server.port());
@@ -231,6 +232,77 @@ fn t10_an_accepted_loss_costs_what_was_lost_alone() {
     let model = start(Options { accept_repair: true, ..options(server.url()) }).unwrap();
     assert_eq!(model.tasks.keys().copied().collect::<Vec<_>>(), [2, 4].map(id));
     assert!(model.tasks.values().all(|(_, line)| line.is_some()));
+}
+
+/// A store that held tasks with states, and lost so many of them from the first on.
+fn without_tasks(server: &Server, of: u64, lost: u64) {
+    let mut store = open(options(server.url()));
+    let mut turn = Turn::at(START_MS);
+    for n in 1..=of {
+        turn =
+            turn.submit(id(n), submit_frame(b"")).state(id(n), "scheduled at=5 attempt=1 used=1");
+    }
+    store.commit(&turn.0).unwrap();
+    store.close().unwrap();
+    let gone: Vec<String> = (1..=lost).map(|n| id(n).to_string()).collect();
+    let _: () = server.client().hdel(key("tasks"), gone).unwrap();
+}
+
+fn states(server: &Server) -> Vec<String> {
+    let mut ids: Vec<String> = server.client().hkeys(key("state")).unwrap();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn t10_an_accepted_loss_of_tasks_leaves_no_states_behind() {
+    let server = Server::start();
+    without_tasks(&server, 25_000, 24_998);
+    let model = start(Options { accept_repair: true, ..options(server.url()) }).unwrap();
+    let left = [24_999, 25_000].map(id);
+    assert_eq!(model.tasks.into_keys().collect::<Vec<_>>(), left);
+    assert_eq!(states(&server), left.map(|id| id.to_string()));
+    let [told, found] = told_and_found(&mut server.client());
+    assert_eq!(told, found);
+    start(options(server.url())).unwrap();
+}
+
+#[test]
+fn t10_states_without_a_task_are_removed_only_where_a_loss_is_accepted() {
+    let server = Server::start();
+    without_tasks(&server, 3, 2);
+    // Accepted by a scheduler that was killed before it removed them.
+    let _: () = server.client().hset(FENCE, "rows:tasks", "1").unwrap();
+    let all = [1, 2, 3].map(|n| id(n).to_string());
+    assert_eq!(start(options(server.url())).unwrap().tasks.len(), 1);
+    assert_eq!(states(&server), all, "whoever restores the tasks may need them");
+    start(Options { accept_repair: true, ..options(server.url()) }).unwrap();
+    assert_eq!(states(&server), all[2..]);
+}
+
+/// `ganger serve` that accepts a loss.
+fn accepting(url: &str) -> Running {
+    let args = ["serve", "--listen", "127.0.0.1:0", "--store", url, "--accept-repair"];
+    Running::start(&mut ganger(args))
+}
+
+#[test]
+fn t10_a_loss_that_is_accepted_is_told_whatever_reply_is_lost() {
+    for request in ["EVALSHA", "$3\r\nyes\r\n"] {
+        let server = Server::start();
+        without_tasks(&server, 5, 3);
+        let proxy = Proxy::to(server.port());
+        proxy.next_with(request, Fault::LoseReply);
+        let mut serve = accepting(&proxy.url());
+        serve.wait_for(
+            "{ganger:0}:tasks has 2 of 5 rows: accepted, as told; what is missing is lost",
+        );
+        serve.wait_for("3 tasks are lost but for their states, from");
+        serve.wait_for("listens on");
+        serve.signal("TERM");
+        let said = serve.end().with(0);
+        assert_eq!(said.err.matches("accepted, as told").count(), 1, "{said:?}");
+    }
 }
 
 #[test]
