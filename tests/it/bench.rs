@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread;
@@ -12,7 +13,7 @@ use ganger::server::Config;
 use serde_json::Value;
 
 use crate::support::Server;
-use crate::support::program::{ganger, say};
+use crate::support::program::{Running, eventually, ganger, say};
 
 #[derive(Parser)]
 #[command(args_override_self = true)]
@@ -289,4 +290,26 @@ fn pass_on(from: TcpStream, mut to: TcpStream, twist: Twist, once: &AtomicBool) 
         frame.clear();
     }
     let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+fn whatever_is_told_to_end_a_run_that_starts_its_scheduler_leaves_none_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, told) = (dir.path().join("never-ready"), dir.path().join("pid"));
+    let script =
+        format!("#!/bin/sh\necho $$ > {0}.new; mv {0}.new {0}\nexec sleep 60\n", told.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for signal in ["TERM", "INT"] {
+        let program = program.to_str().unwrap();
+        let run = Running::start(&mut ganger(["bench", "--store=memory:", "--program", program]));
+        eventually("the scheduler is started", || told.exists());
+        let pid = std::fs::read_to_string(&told).unwrap().trim().to_owned();
+        run.signal(signal);
+        let said = run.end();
+        let is_there = say(std::process::Command::new("kill").args(["-0", &pid])).code == Some(0);
+        assert!(!is_there, "{signal} leaves process {pid} behind: {said:?}");
+        said.with(5).tells(if signal == "TERM" { "told to end" } else { "interrupted" });
+        std::fs::remove_file(&told).unwrap();
+    }
 }

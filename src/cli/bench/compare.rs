@@ -42,7 +42,7 @@ pub(super) async fn compare(bench: &Bench<'_>, report: &mut Report) -> Result<()
     // Events are recorded for a minute after the last observer has gone, and so on schedulers of their own.
     let mut observed = Vec::new();
     for &pace in &options.observers {
-        let scheduler = Scheduler::start(options)?;
+        let scheduler = Scheduler::start(options).await?;
         let hearing = observer::follow(scheduler.addr(), &bench.shape, pace).await?;
         let bench = Bench { scheduler, options, shape: bench.shape.clone() };
         observed.push((pace, bench, hearing));

@@ -53,7 +53,6 @@ use std::io::{Write, stdout};
 
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::observer::Pace;
 pub use self::options::{Options, Orders, Routes, What};
@@ -64,6 +63,7 @@ use self::link::{Refused, Unreachable};
 use self::phases::Bench;
 use self::scheduler::Scheduler;
 use super::exit::Exit;
+use super::signals::{Signals, Told};
 use crate::message::{Order, Route};
 
 /// Measures, and prints the figures: a table, or one line of JSON.
@@ -95,7 +95,6 @@ pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
 /// What kept the scheduler from starting, or what was wrong with its answers.
 pub fn measure(options: &Options) -> Result<Report> {
     options.check()?;
-    let scheduler = Scheduler::start(options)?;
     let mut builder = match options.client_threads {
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
@@ -103,17 +102,20 @@ pub fn measure(options: &Options) -> Result<Report> {
     builder.worker_threads(usize::from(options.client_threads)).enable_all();
     let runtime = builder.build().context("starting the runtime")?;
     runtime.block_on(async {
-        // Whatever ends the run, what was started for it is ended, too.
-        let mut terminate = signal(SignalKind::terminate())?;
+        // Whatever ends the run, what was started for it is ended, too: signals are caught before.
+        let mut signals = Signals::catch()?;
         tokio::select! {
-            report = all(scheduler, options) => report,
-            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-            _ = terminate.recv() => bail!("told to end"),
+            report = all(options) => report,
+            told = signals.next() => match told {
+                Told::Interrupt => bail!("interrupted"),
+                Told::Terminate => bail!("told to end"),
+            },
         }
     })
 }
 
-async fn all(scheduler: Scheduler, options: &Options) -> Result<Report> {
+async fn all(options: &Options) -> Result<Report> {
+    let scheduler = Scheduler::start(options).await?;
     let mut bench = Bench { scheduler, options, shape: options.shape() };
     let mut report = Report::default();
     describe(options, &mut report);

@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-
-use super::load::now;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::timeout;
 
 /// The last lines are told when it does not get ready.
 const LAST: usize = 20;
@@ -22,8 +21,8 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a program, which errors call `what`; returns when `ready` finds what it looks for in a line
-    /// that it says.
-    pub(super) fn start<T>(
+    /// that it says. Whoever waits no more ends it.
+    pub(super) async fn start<T>(
         what: &str,
         command: &mut Command,
         limit: Duration,
@@ -32,15 +31,13 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().with_context(|| format!("{what} cannot be started"))?;
         let mut process = Self { child };
-        let (sender, lines) = sync_channel(64);
+        let (sender, lines) = channel(64);
         if let (Some(out), Some(err)) = (process.child.stdout.take(), process.child.stderr.take()) {
             pass_on(out, sender.clone());
             pass_on(err, sender);
         }
-        match await_line(&lines, limit, &mut ready) {
-            Ok(found) => Ok((process, found)),
-            Err(error) => Err(error.context(format!("{what} did not get ready"))),
-        }
+        let found = await_line(lines, limit, &mut ready).await;
+        Ok((process, found.with_context(|| format!("{what} did not get ready"))?))
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -63,37 +60,38 @@ impl Drop for Process {
 }
 
 /// Reads lines to the end, so that the writer never waits, whether anyone listens or not.
-fn pass_on(from: impl Read + Send + 'static, to: SyncSender<String>) {
+fn pass_on(from: impl Read + Send + 'static, to: Sender<String>) {
     thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
             // An error: the one that waited has what it wants.
-            let _ = to.send(String::from_utf8_lossy(&line).into_owned());
+            let _ = to.blocking_send(String::from_utf8_lossy(&line).into_owned());
         }
     });
 }
 
-fn await_line<T>(
-    lines: &Receiver<String>,
+async fn await_line<T>(
+    mut lines: Receiver<String>,
     limit: Duration,
     ready: &mut impl FnMut(&str) -> Option<T>,
 ) -> Result<T> {
-    let (until, mut last) = (now() + limit, VecDeque::new());
-    loop {
-        let reason = match lines.recv_timeout(until.saturating_duration_since(now())) {
-            Ok(line) => {
-                if let Some(found) = ready(&line) {
-                    return Ok(found);
-                }
-                last.push_back(line);
-                last.drain(..last.len().saturating_sub(LAST));
-                continue;
+    let mut last = VecDeque::new();
+    let found = timeout(limit, async {
+        while let Some(line) = lines.recv().await {
+            if let Some(found) = ready(&line) {
+                return Some(found);
             }
-            Err(RecvTimeoutError::Timeout) => format!("nothing within {limit:?}"),
-            Err(RecvTimeoutError::Disconnected) => "it ended".to_owned(),
-        };
-        let said = last.into_iter().collect::<Vec<_>>().join("\n");
-        bail!("{reason}; it said:\n{said}");
-    }
+            last.push_back(line);
+            last.drain(..last.len().saturating_sub(LAST));
+        }
+        None
+    });
+    let reason = match found.await {
+        Ok(Some(found)) => return Ok(found),
+        Ok(None) => "it ended".to_owned(),
+        Err(_) => format!("nothing within {limit:?}"),
+    };
+    let said = last.into_iter().collect::<Vec<_>>().join("\n");
+    bail!("{reason}; it said:\n{said}");
 }
 
 #[cfg(test)]
@@ -102,21 +100,23 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(30);
 
-    #[test]
-    fn a_process_is_ready_when_it_says_so() {
+    #[tokio::test]
+    async fn a_process_is_ready_when_it_says_so() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo one; echo two 7 >&2; exec sleep 1000"]);
         let seven = |line: &str| line.strip_prefix("two ")?.parse::<u8>().ok();
-        let (mut process, found) = Process::start("the shell", &mut shell, LIMIT, seven).unwrap();
+        let (mut process, found) =
+            Process::start("the shell", &mut shell, LIMIT, seven).await.unwrap();
         assert_eq!(found, 7);
         process.kill().unwrap();
     }
 
-    #[test]
-    fn what_it_said_is_told_if_it_never_is() {
+    #[tokio::test]
+    async fn what_it_said_is_told_if_it_never_is() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo no room"]);
-        let error = Process::start("the shell", &mut shell, LIMIT, |_| None::<()>).unwrap_err();
+        let started = Process::start("the shell", &mut shell, LIMIT, |_| None::<()>).await;
+        let error = started.unwrap_err();
         let told = "the shell did not get ready: it ended; it said:\nno room";
         assert_eq!(format!("{error:#}"), told);
     }

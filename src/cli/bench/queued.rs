@@ -56,7 +56,7 @@ impl Bench<'_> {
     async fn restart(&mut self, report: &mut Report) -> Result<()> {
         self.scheduler.kill().context("killing the scheduler")?;
         let began = now();
-        self.scheduler.start_again().context("starting the scheduler again")?;
+        self.scheduler.start_again().await.context("starting the scheduler again")?;
         let listening = began.elapsed();
         self.count_all("after the restart").await?;
         let counted = began.elapsed();

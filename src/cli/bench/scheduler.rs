@@ -38,7 +38,7 @@ struct Started {
 
 impl Scheduler {
     /// Starts what the options ask for; returns when it listens.
-    pub(super) fn start(options: &Options) -> Result<Self> {
+    pub(super) async fn start(options: &Options) -> Result<Self> {
         if let Some(addr) = options.connect {
             return Ok(Self { addr, told: options.pid.clone(), started: None });
         }
@@ -47,14 +47,14 @@ impl Scheduler {
         let (store, redis) = match options.store.as_str() {
             "file:" => (format!("file:{}", scratch.path().join("store").display()), None),
             "redis" => {
-                let (redis, url) = start_redis(&scratch, limit)?;
+                let (redis, url) = start_redis(&scratch, limit).await?;
                 (url, Some(redis))
             }
             url => (url.to_owned(), None),
         };
         let program = options.program.clone().map_or_else(std::env::current_exe, Ok)?;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (process, addr) = serve(&program, &store, any, limit)?;
+        let (process, addr) = serve(&program, &store, any, limit).await?;
         let started = Started { process, program, store, limit, redis, scratch };
         Ok(Self { addr, told: Vec::new(), started: Some(started) })
     }
@@ -92,10 +92,10 @@ impl Scheduler {
     }
 
     /// Starts it again at its address, by which a store may know it; returns when it listens.
-    pub(super) fn start_again(&mut self) -> Result<()> {
+    pub(super) async fn start_again(&mut self) -> Result<()> {
         let started = self.started.as_mut().context("it was not started here")?;
-        let (process, addr) = serve(&started.program, &started.store, self.addr, started.limit)?;
-        (started.process, self.addr) = (process, addr);
+        let serving = serve(&started.program, &started.store, self.addr, started.limit);
+        (started.process, self.addr) = serving.await?;
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Scheduler {
     }
 }
 
-fn serve(
+async fn serve(
     program: &PathBuf,
     store: &str,
     listen: SocketAddr,
@@ -141,7 +141,7 @@ fn serve(
 ) -> Result<(Process, SocketAddr)> {
     let mut command = Command::new(program);
     command.args(["serve", "--store", store, "--listen", &listen.to_string()]);
-    Process::start("the scheduler", &mut command, limit, listening)
+    Process::start("the scheduler", &mut command, limit, listening).await
 }
 
 /// The address in the line in which a scheduler says where it listens.
@@ -153,7 +153,7 @@ fn listening(line: &str) -> Option<SocketAddr> {
 
 /// Starts a Redis as a careful operator would run it: every write in its append-only file, which is
 /// synced every second.
-fn start_redis(scratch: &Scratch, limit: Duration) -> Result<(Process, String)> {
+async fn start_redis(scratch: &Scratch, limit: Duration) -> Result<(Process, String)> {
     // Free a moment ago; whoever took it since makes Redis end, and the run with it.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let dir = scratch.path().join("redis");
@@ -162,7 +162,7 @@ fn start_redis(scratch: &Scratch, limit: Duration) -> Result<(Process, String)> 
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
     command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--dir"]).arg(dir);
     let ready = |line: &str| line.contains("Ready to accept connections").then_some(());
-    let (redis, ()) = Process::start("redis-server", &mut command, limit, ready)?;
+    let (redis, ()) = Process::start("redis-server", &mut command, limit, ready).await?;
     Ok((redis, format!("redis://127.0.0.1:{port}")))
 }
 
