@@ -1,5 +1,7 @@
 //! What can go wrong between a request and its reply, sorted by what must be done about it.
 
+use std::fmt;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::store::Error;
@@ -60,6 +62,16 @@ impl Failure {
     /// Whether the connection may be used again.
     pub(super) fn keeps_connection(&self) -> bool {
         matches!(self, Self::NoScript)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDone(text) | Self::Refused(text) | Self::Unknown(text) => f.write_str(text),
+            Self::NoScript => f.write_str("it forgets scripts at once"),
+            Self::Halt(error) => error.fmt(f),
+        }
     }
 }
 

@@ -46,6 +46,7 @@ use self::connect::{Link, packed};
 use self::failure::Failure;
 use self::inbox::Look;
 use self::keys::Bucket;
+use self::patience::Trouble;
 use self::results::Buckets;
 use self::shard::Shard;
 use self::sweep::Sweeper;
@@ -70,6 +71,8 @@ pub struct Redis {
     /// The latest wall time that we were told, in Unix milliseconds.
     wall_ms: u64,
     status: Status,
+    /// Since the last status that Redis gave.
+    trouble: Option<Trouble>,
     /// It was told that the inbox is no list.
     no_list: bool,
 }
@@ -89,6 +92,7 @@ impl Redis {
             hosts: Hosts::new(),
             wall_ms: 0,
             status: Status::default(),
+            trouble: None,
             no_list: false,
             options,
         })
@@ -157,12 +161,19 @@ impl Store for Redis {
 
     /// Never waits for a Redis that is away: the last figures then.
     fn status(&mut self) -> Result<Status, Error> {
+        const WHAT: &str = "looking after the shard";
         match self.measure() {
-            Ok(status) => self.status = status,
+            Ok(status) => {
+                self.status = status;
+                if let Some(trouble) = self.trouble.take() {
+                    trouble.is_over(self.link.place(), WHAT);
+                }
+            }
             Err(Failure::Halt(error)) => return Err(error),
             Err(failure) => {
                 self.link.drop_connection();
-                tracing::debug!("no status of Redis: {failure:?}");
+                let trouble = self.trouble.get_or_insert_with(Trouble::new);
+                trouble.warn(self.link.place(), WHAT, &failure.to_string());
             }
         }
         self.status.result_bytes = self.buckets.bytes();

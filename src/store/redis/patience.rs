@@ -40,7 +40,7 @@ pub(super) fn insist<T>(
 ) -> Result<T, Error> {
     let mut trouble: Option<Trouble> = None;
     loop {
-        let (text, pause, lasting) = match attempt(link) {
+        let failure = match attempt(link) {
             Ok(answer) => {
                 if let Some(trouble) = trouble {
                     trouble.is_over(link.place(), what);
@@ -48,10 +48,10 @@ pub(super) fn insist<T>(
                 return Ok(answer);
             }
             Err(Failure::Halt(error)) => return Err(error),
-            Err(Failure::NoScript) => ("it forgets scripts at once".to_owned(), None, false),
-            Err(Failure::Refused(text)) => (text, Some(PAUSE_REFUSED), true),
-            Err(Failure::NotDone(text) | Failure::Unknown(text)) => (text, None, false),
+            Err(failure) => failure,
         };
+        let lasting = matches!(failure, Failure::Refused(_));
+        let (text, pause) = (failure.to_string(), lasting.then_some(PAUSE_REFUSED));
         link.drop_connection();
         let trouble = trouble.get_or_insert_with(Trouble::new);
         if let Until::Started(limit) = until
@@ -65,7 +65,7 @@ pub(super) fn insist<T>(
 }
 
 /// How long something has been going wrong.
-struct Trouble {
+pub(super) struct Trouble {
     since: Instant,
     /// When a warning is due; none was given yet if there is none.
     warn_at: Option<Instant>,
@@ -74,7 +74,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { since: now(), warn_at: None, warn_gap: WARN_FIRST, pause: Duration::ZERO }
     }
 
@@ -82,7 +82,8 @@ impl Trouble {
         now().duration_since(self.since)
     }
 
-    fn warn(&mut self, place: &str, what: &str, text: &str) {
+    /// Tells it at once, and then at growing intervals.
+    pub(super) fn warn(&mut self, place: &str, what: &str, text: &str) {
         let at = now();
         match self.warn_at {
             None => tracing::warn!("Redis at {place}: {what} is not done: {text}; trying again"),
@@ -104,7 +105,7 @@ impl Trouble {
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
     }
 
-    fn is_over(&self, place: &str, what: &str) {
+    pub(super) fn is_over(&self, place: &str, what: &str) {
         let ms = self.lasted().as_millis();
         tracing::info!("Redis at {place}: {what} is done after {ms} ms of trouble");
     }

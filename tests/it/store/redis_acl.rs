@@ -137,6 +137,21 @@ fn t20_a_permission_that_is_lost_while_running_is_waited_for_and_nothing_is_half
     assert_eq!(seq, "5");
 }
 
+#[test]
+fn t20_an_idle_scheduler_tells_that_it_may_not_prolong_its_lease() {
+    let (server, mut client) = with_user();
+    let args = ["serve", "--listen", "127.0.0.1:0", "--store", &as_user(&server.url())];
+    let mut serve = Running::start(&mut ganger(args));
+    serve.wait_for("listens on");
+    allow(&mut client, &["-hset"]);
+    serve.wait_for("looking after the shard is not done: its ACL does not permit HSET");
+    allow(&mut client, &["+hset"]);
+    serve.wait_for("looking after the shard is done after");
+    serve.signal("TERM");
+    let said = serve.end().with(0);
+    assert!(!said.err.contains("does not tell of new entries"), "{said:?}");
+}
+
 /// A scheduler that waits for the end of a lease.
 fn standby(store: &str) -> Running {
     let args = ["serve", "--listen", "127.0.0.1:0", "--store", store];
