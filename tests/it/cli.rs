@@ -71,7 +71,7 @@ fn a_command_tells_all_of_itself() {
         ("work", "75 gives the task back unrun"),
         ("simulate", "MAKESPAN to OFF WEIGHT are of all at once"),
         ("bench", "Every result is checked"),
-        ("serve", "a token of 8 to 256 characters"),
+        ("serve", "a token of 8 to 256 bytes"),
     ] {
         let help = say(&mut ganger([command, "--help"])).with(0).out;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
