@@ -4,9 +4,9 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`names`], [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`], [`rate`] and [`demand`],
-//! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
-//! [`members`], [`spill`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
+//! Nouns own state: [`names`], [`tasks`] with their [`records`], [`queues`] with their [`line`]s,
+//! [`order`], [`limits`], [`rate`] and [`demand`], [`workers`] with their [`stock`], their [`standing`]
+//! in routes and the [`shares`] of queues in them, [`members`], [`spill`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
 //! [`inbox`], [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
 //! [`join`], [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`]
 //! draws pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
@@ -53,6 +53,7 @@ mod pick;
 mod purge;
 mod queues;
 mod rate;
+mod records;
 mod release;
 mod restore;
 mod shares;
@@ -87,6 +88,7 @@ use crate::core::members::Members;
 use crate::core::names::Names;
 use crate::core::observe::Observing;
 use crate::core::queues::{Counts, Queues};
+use crate::core::records::Records;
 use crate::core::release::Apart;
 use crate::core::slots::Slots;
 use crate::core::tasks::Tasks;
@@ -177,6 +179,7 @@ pub struct Core {
     demands: Demands,
     members: Slots<Members>,
     digests: Digests,
+    records: Records,
     /// Names whose membership may have changed, to be looked at at the end of the turn.
     changed_members: BTreeSet<u32>,
     /// Monotonic microseconds before which changes of members are gathered.
@@ -254,6 +257,7 @@ impl Core {
             demands: Demands::default(),
             members: Slots::default(),
             digests: Digests::default(),
+            records: Records::default(),
             changed_members: BTreeSet::new(),
             members_at_us: 0,
             unready: BTreeSet::new(),
