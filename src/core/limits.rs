@@ -287,6 +287,29 @@ impl Core {
         slot.is_some_and(|slot| self.is_barred(slot))
     }
 
+    /// Has heads of a pool that may not be leased any more make way: that of the queue whose turn it is,
+    /// or of another, until it may be leased, and those of all classes with amounts. Whoever looks for
+    /// the next task looks at all of these, which must not happen once for each.
+    pub(super) fn pass_over_heads(&mut self, pool: u32, queue: Option<u32>) {
+        while let Some(class) = self.first_head(pool, queue)
+            && self.is_head_barred(class)
+        {
+            self.list_head(class);
+        }
+        let bulky: Vec<u32> = self.workers.pools.at(pool).bulky.iter().copied().collect();
+        for class in bulky {
+            if self.is_head_barred(class) {
+                self.list_head(class);
+            }
+        }
+    }
+
+    fn first_head(&self, pool: u32, queue: Option<u32>) -> Option<u32> {
+        let pool = self.workers.pools.get(pool)?;
+        let queue = queue.or_else(|| pool.shares.first().map(|(_, queue)| queue))?;
+        pool.heads.get(&queue)?.first().map(|(_, _, class)| *class)
+    }
+
     /// Sets the timer for the next beginning, if that is not yet due.
     fn arm_rate(&mut self, number: u32) {
         let now_us = self.now.mono_us;
@@ -332,7 +355,9 @@ impl Core {
             && let Some(class) = self.first_servable(number)
         {
             if self.is_head_barred(class) {
-                self.list_head(class);
+                for pool in self.queues.class(class).pools.clone() {
+                    self.pass_over_heads(pool, Some(number));
+                }
                 continue;
             }
             let Some(worker) = self.pick(class) else { break };
@@ -344,8 +369,10 @@ impl Core {
             self.serve_apart(class, fx);
         }
         if self.queues.queue(number).policy.route.is_keyed() {
+            // Whoever is fed once has everything that it can have.
+            let mut fed = BTreeSet::new();
             for class in self.queues.queue(number).classes.clone() {
-                self.serve_owners(class, fx);
+                self.serve_owners(class, &mut fed, fx);
                 self.serve_spilled(class, fx);
             }
         }
@@ -358,22 +385,31 @@ impl Core {
             pools.filter(|pool| pool.free.total() > 0)
         };
         let heads = free().filter_map(|pool| pool.heads.get(&number)?.first().copied());
-        let bulky = free().flat_map(|pool| pool.bulky.iter().copied());
-        let bulky = bulky.filter_map(|class| {
+        let bulky = |class: u32| {
             let its = self.queues.class(class);
-            let (key, id) = its.listed.filter(|_| its.queue == number)?;
+            let (key, id) = its.listed.filter(|_| its.queue == number && its.amounts.is_some())?;
             self.pick_exists(class).then_some((key, id, class))
-        });
-        heads.chain(bulky).min().map(|(_, _, class)| class)
+        };
+        // All of the pools or all of the queue, whichever are fewer: many queues may open at once.
+        let of_pools = || free().flat_map(|pool| pool.bulky.iter().copied());
+        let of_queue = &self.queues.queue(number).classes;
+        let first_bulky = if of_pools().take(of_queue.len()).count() < of_queue.len() {
+            of_pools().filter_map(bulky).min()
+        } else {
+            of_queue.iter().copied().filter_map(bulky).min()
+        };
+        heads.chain(first_bulky).min().map(|(_, _, class)| class)
     }
 
-    fn serve_owners(&mut self, number: u32, fx: &mut Effects) {
+    fn serve_owners(&mut self, number: u32, fed: &mut BTreeSet<u32>, fx: &mut Effects) {
         let owners: Vec<u32> = self.queues.class(number).owners.keys().copied().collect();
         for owner in owners {
             if !self.is_open(self.queues.class(number).queue) {
                 return;
             }
-            if let Some(worker) = self.free_owner(number, owner) {
+            if let Some(worker) = self.free_owner(number, owner)
+                && fed.insert(worker)
+            {
                 self.feed(worker, fx);
             }
         }
