@@ -256,7 +256,10 @@ impl Core {
                 Source::Apart => self.take_apart(class, worker)?,
                 // What is listed may not be leased any more: another one is listed then, or none.
                 Source::Common if self.is_head_barred(class) => {
-                    self.pass_over_heads(pool, None);
+                    if !self.pass_over_heads(pool, None) {
+                        self.half_fed.insert(worker);
+                        return None;
+                    }
                     continue;
                 }
                 Source::Common => match self.take_first(class, NOBODY) {

@@ -18,9 +18,6 @@ use crate::message::Policy;
 /// The owner of a ready task that is set aside for its key.
 pub(super) const ASIDE: u32 = u32::MAX - 3;
 
-/// How many tasks are set aside in one turn: about a millisecond.
-const SLICE: usize = 4096;
-
 /// The runs of a queue: leases, and runs whose lease has ended and that go on.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
@@ -103,17 +100,6 @@ impl Core {
             self.queues.class_mut(number).waiting -= 1;
             self.bar(place.slot);
         }
-    }
-
-    /// Whether one more of a class may be taken out of its line in this turn; if not, the look goes on
-    /// in the next.
-    pub(super) fn may_pass_over(&mut self, number: u32) -> bool {
-        if self.put_aside >= SLICE {
-            self.half_looked.insert(number);
-            return false;
-        }
-        self.put_aside += 1;
-        true
     }
 
     /// Whether a ready task may not be leased, though its queue is open.
@@ -279,37 +265,6 @@ impl Core {
         }
     }
 
-    /// Whether the task that is listed as the first of a class may not be leased any more.
-    pub(super) fn is_head_barred(&self, number: u32) -> bool {
-        let class = self.queues.class(number);
-        let may_be = self.has_key_limit(number) || self.timers.is_wall_due(self.now);
-        let slot = class.listed.filter(|_| may_be).and_then(|(_, id)| self.tasks.find(id));
-        slot.is_some_and(|slot| self.is_barred(slot))
-    }
-
-    /// Has heads of a pool that may not be leased any more make way: that of the queue whose turn it is,
-    /// or of another, until it may be leased, and those of all classes with amounts. Whoever looks for
-    /// the next task looks at all of these, which must not happen once for each.
-    pub(super) fn pass_over_heads(&mut self, pool: u32, queue: Option<u32>) {
-        while let Some(class) = self.first_head(pool, queue)
-            && self.is_head_barred(class)
-        {
-            self.list_head(class);
-        }
-        let bulky: Vec<u32> = self.workers.pools.at(pool).bulky.iter().copied().collect();
-        for class in bulky {
-            if self.is_head_barred(class) {
-                self.list_head(class);
-            }
-        }
-    }
-
-    fn first_head(&self, pool: u32, queue: Option<u32>) -> Option<u32> {
-        let pool = self.workers.pools.get(pool)?;
-        let queue = queue.or_else(|| pool.shares.first().map(|(_, queue)| queue))?;
-        pool.heads.get(&queue)?.first().map(|(_, _, class)| *class)
-    }
-
     /// Sets the timer for the next beginning, if that is not yet due.
     fn arm_rate(&mut self, number: u32) {
         let now_us = self.now.mono_us;
@@ -330,33 +285,33 @@ impl Core {
         }
     }
 
-    /// Serves the queues that may have opened in this turn.
+    /// Serves the queues that may have opened in this turn, and goes on with looks that were broken off.
     pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
         self.bring_back(fx);
         (self.put_aside, self.dropped) = (0, 0);
-        for class in std::mem::take(&mut self.half_looked) {
-            if let Some(queue) = self.queues.find_class_mut(class).map(|class| class.queue) {
-                self.list_head(class);
-                self.opened.insert(queue);
-            }
-        }
+        self.look_on();
+        let mut half_served = BTreeSet::new();
         while let Some(number) = self.opened.pop_first() {
-            if self.queues.find_queue_mut(number).is_some() {
-                self.serve_queue(number, fx);
+            if self.queues.find_queue_mut(number).is_some() && !self.serve_queue(number, fx) {
+                half_served.insert(number);
             }
         }
+        self.opened = half_served;
+        self.feed_on(fx);
         if self.isolation.current.is_none() && !self.isolation.waiting.is_empty() {
             self.isolate_next(fx);
         }
     }
 
-    fn serve_queue(&mut self, number: u32, fx: &mut Effects) {
+    /// False if that was broken off.
+    fn serve_queue(&mut self, number: u32, fx: &mut Effects) -> bool {
         while self.is_open(number)
             && let Some(class) = self.first_servable(number)
         {
             if self.is_head_barred(class) {
-                for pool in self.queues.class(class).pools.clone() {
-                    self.pass_over_heads(pool, Some(number));
+                let mut pools = self.queues.class(class).pools.clone().into_iter();
+                if pools.any(|pool| !self.pass_over_heads(pool, Some(number))) {
+                    return false;
                 }
                 continue;
             }
@@ -376,6 +331,7 @@ impl Core {
                 self.serve_spilled(class, fx);
             }
         }
+        true
     }
 
     /// The unkeyed class of a queue with the first head that somebody free is able to do.

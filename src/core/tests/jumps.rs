@@ -112,3 +112,36 @@ fn no_step_looks_at_many_classes_for_each_that_has_expired() {
         }
     }
 }
+
+#[test]
+fn no_turn_passes_over_more_classes_than_it_may() {
+    let scene = Scene { classes: 12_000, ..SCENE };
+    for (options, resume) in [("", false), ("", true), (" res=cpu:2", false), (" res=cpu:2", true)]
+    {
+        let (mut driver, client, run) = Scene { options, ..scene }.build();
+        if resume {
+            driver.ask(client, "PAUSE q0\n");
+            driver.done(run);
+        }
+        driver.now.wall_ms += 3_600_000;
+        if resume {
+            driver.ask(client, "RESUME q0\n");
+        } else {
+            driver.done(run);
+        }
+        let mut before = listed(&driver);
+        while before > 0 {
+            driver.settle();
+            let after = listed(&driver);
+            assert!(before - after <= 8192, "{options}, resumed: {resume}: {before} to {after}");
+            driver.pass(0);
+            before = after;
+        }
+        driver.core.check();
+    }
+}
+
+/// How many classes have heads.
+fn listed(driver: &Driver) -> usize {
+    driver.core.queues.classes().filter(|(_, class)| class.listed.is_some()).count()
+}
