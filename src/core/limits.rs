@@ -364,6 +364,7 @@ impl Core {
                 return;
             }
             if let Some(worker) = self.free_owner(number, owner)
+                && self.front(number, owner).is_some()
                 && fed.insert(worker)
             {
                 self.feed(worker, fx);
