@@ -267,6 +267,7 @@ impl Core {
                 self.workers.pools.at_mut(pool).keyed.remove(&class);
             }
             self.choose_members(class);
+            self.disarm_spill(class);
             self.unsort(class);
         }
     }

@@ -310,13 +310,11 @@ impl Core {
         if let Some(at_us) = class.starved_timer {
             self.timers.off_mono(at_us, Reason::Starved(number));
         }
-        if let Some(at_us) = class.spill_timer {
-            self.timers.off_mono(at_us, Reason::Spill(number));
-        }
         let (kind, demand, members) = (class.kind, class.parts.demand, class.members);
         for owner in class.owners.keys().copied().collect::<Vec<_>>() {
             self.disown(owner, number);
         }
+        self.disarm_spill(number);
         for pool in self.queues.class(number).pools.clone() {
             let pool = self.workers.pools.at_mut(pool);
             pool.classes.retain(|its| *its != number);

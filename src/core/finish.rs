@@ -198,7 +198,9 @@ impl Core {
         if !goes_on {
             let amounts = self.amounts_of(slot);
             self.release_amounts(worker, amounts.as_ref());
-            let key = self.tasks.at(slot).key_text();
+            let task = self.tasks.at(slot);
+            let limited = self.queues.queue(queue).policy.key_limit.is_some();
+            let key = if limited { task.key_text() } else { None };
             self.end_run(queue, key.as_deref());
         }
         self.end_isolation(id, worker);

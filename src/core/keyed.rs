@@ -126,7 +126,9 @@ impl Core {
             let waits = |(since, place): &Lined| waits_since(tasks, place, *since);
             class.spill.push((now_us, place), class.waiting, waits);
         }
-        self.arm_spill(number);
+        if self.queues.class(number).spill_timer.is_none() {
+            self.arm_spill(number);
+        }
     }
 
     /// The key of the first task that may go to any able worker; such a class stays listed only
@@ -149,13 +151,16 @@ impl Core {
         if let Some(place) = self.front(number, NOBODY) {
             return Some(place.key);
         }
-        match self.spill_front(number)? {
-            (due_us, place) if due_us <= now_us => Some(place.key),
-            _ => {
-                self.arm_spill(number);
-                None
-            }
+        // The timer is set for the first of them, or for one that came before it.
+        if self.queues.class(number).spill_timer.is_some_and(|armed_us| armed_us > now_us) {
+            return None;
         }
+        let (due_us, place) = self.spill_front(number)?;
+        if due_us > now_us {
+            self.arm_spill_at(number, due_us);
+            return None;
+        }
+        Some(place.key)
     }
 
     /// When the first task that waits for its owner may go to another, and its place.
@@ -241,13 +246,27 @@ impl Core {
     /// Sets the timer for the first task, if its time is yet to come. While it is over, every worker
     /// that gets room looks here anyway.
     fn arm_spill(&mut self, number: u32) {
-        let Some((due_us, _)) = self.spill_front(number) else { return };
+        if let Some((due_us, _)) = self.spill_front(number)
+            && due_us > self.now.mono_us
+        {
+            self.arm_spill_at(number, due_us);
+        }
+    }
+
+    fn arm_spill_at(&mut self, number: u32, due_us: u64) {
         let class = self.queues.class_mut(number);
-        if due_us > self.now.mono_us && class.spill_timer.is_none_or(|armed_us| armed_us > due_us) {
+        if class.spill_timer.is_none_or(|armed_us| armed_us > due_us) {
             if let Some(armed_us) = class.spill_timer.replace(due_us) {
                 self.timers.off_mono(armed_us, Reason::Spill(number));
             }
             self.timers.at_mono(due_us, Reason::Spill(number));
+        }
+    }
+
+    /// Another spill or another route: the timer is set anew by who looks next.
+    pub(super) fn disarm_spill(&mut self, number: u32) {
+        if let Some(armed_us) = self.queues.class_mut(number).spill_timer.take() {
+            self.timers.off_mono(armed_us, Reason::Spill(number));
         }
     }
 

@@ -198,8 +198,8 @@ pub(super) struct Workers {
     connections: Vec<Option<Connection>>,
     pub(super) sessions: Slots<Worker>,
     by_session: BTreeMap<SessionId, u32>,
-    /// The session that bears a name.
-    by_name: BTreeMap<u32, u32>,
+    /// The session that bears a name, by the name's number.
+    by_name: Vec<Option<u32>>,
     pub(super) pools: Slots<Pool>,
     by_ability: BTreeMap<Ability, u32>,
     pub(super) uses: Uses,
@@ -249,22 +249,22 @@ impl Workers {
         let number = self.sessions.insert(worker);
         self.by_session.insert(session, number);
         if !superseded {
-            self.by_name.insert(name, number);
+            *self.bearer(name) = Some(number);
         }
         number
     }
 
     /// The entry of a session of which only leases were known is here; what was known before.
     pub(super) fn complete(&mut self, number: u32, found: Worker) -> Worker {
-        self.by_name.insert(found.name, number);
+        *self.bearer(found.name) = Some(number);
         std::mem::replace(self.sessions.at_mut(number), found)
     }
 
     pub(super) fn remove(&mut self, number: u32) -> Option<Worker> {
         let worker = self.sessions.remove(number)?;
         self.by_session.remove(&worker.session);
-        if self.by_name.get(&worker.name) == Some(&number) {
-            self.by_name.remove(&worker.name);
+        if self.by_name(worker.name) == Some(number) {
+            *self.bearer(worker.name) = None;
         }
         Some(worker)
     }
@@ -274,7 +274,15 @@ impl Workers {
     }
 
     pub(super) fn by_name(&self, name: u32) -> Option<u32> {
-        self.by_name.get(&name).copied()
+        self.by_name.get(name as usize).copied().flatten()
+    }
+
+    fn bearer(&mut self, name: u32) -> &mut Option<u32> {
+        let place = name as usize;
+        if self.by_name.len() <= place {
+            self.by_name.resize(place + 1, None);
+        }
+        self.by_name.get_mut(place).expect("there is a place for it now")
     }
 
     /// The pool of an ability, and whether it is new.

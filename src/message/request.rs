@@ -95,7 +95,7 @@ pub struct Hello {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Request {
     /// A new task.
-    Submit(Box<Submit>),
+    Submit(Submit),
     /// State, history and result of a task.
     Get(TaskId),
     /// A RESULT push when the task ends.

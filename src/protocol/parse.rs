@@ -37,7 +37,7 @@ pub fn parse_request(frame: &Frame) -> Parsed {
     let verb = words.verb();
     let request = match verb {
         b"DONE" => done(frame, words),
-        b"SUBMIT" => submit::read(frame, words).map(|submit| Request::Submit(Box::new(submit))),
+        b"SUBMIT" => submit::read(frame, words).map(Request::Submit),
         b"PROGRESS" => match progress(frame, words) {
             Ok(request) => Ok(request),
             Err(_) => return Parsed::Ignore,

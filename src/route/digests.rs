@@ -9,6 +9,8 @@ const PLACES: usize = 4096;
 /// The longest key that is remembered, in bytes.
 const LONGEST: usize = 47;
 
+const _: () = assert!(size_of::<Remembered>() == 64, "a line of a cache");
+
 /// A memory of digests: each key has one place, where the last of those that share it stays.
 ///
 /// It answers as [`Digest::of`] does, whatever was asked before.
@@ -18,7 +20,9 @@ pub struct Digests {
     places: Vec<Remembered>,
 }
 
+/// All of one is in one line of a processor's cache.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Remembered {
     digest: Digest,
     /// 0 where there is none.

@@ -80,7 +80,7 @@ impl Ring {
     /// `None` when no member has a point.
     pub fn owner(&self, point: u32) -> Option<u32> {
         let arc = self.arcs.get(self.arc_of(point))?;
-        match arc.iter().find(|other| other.at >= point) {
+        match arc.get(arc.partition_point(|other| other.at < point)) {
             Some(found) => Some(found.member),
             None => self.walk(point).next(),
         }

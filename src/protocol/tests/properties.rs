@@ -49,7 +49,7 @@ fn request() -> impl Strategy<Value = Request> {
     ];
     prop_oneof![
         wanted().prop_map(|wanted| {
-            Request::Submit(Box::new(parse_submit(&wanted.frame()).unwrap()))
+            Request::Submit(parse_submit(&wanted.frame()).unwrap())
         }),
         id().prop_map(Request::Get),
         id().prop_map(Request::Explain),
