@@ -48,9 +48,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(vec![("spill".to_owned(), "none".to_owned())]),
     ];
     prop_oneof![
-        wanted().prop_map(|wanted| {
-            Request::Submit(parse_submit(&wanted.frame()).unwrap())
-        }),
+        wanted().prop_map(|wanted| { Request::Submit(parse_submit(&wanted.frame()).unwrap()) }),
         id().prop_map(Request::Get),
         id().prop_map(Request::Explain),
         Just(Request::Events(None)),
