@@ -15,8 +15,9 @@ use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Policy;
 
-/// The owner of a ready task that is set aside for its key.
-pub(super) const ASIDE: u32 = u32::MAX - 3;
+/// The owner of a ready task that is set aside for its key. The numbers of workers' names are smaller than
+/// this, and this than what else stands in their place.
+pub(super) const ASIDE: u32 = u32::MAX - 4;
 
 /// The runs of a queue: leases, and runs whose lease has ended and that go on.
 #[derive(Debug, Default)]
