@@ -289,7 +289,7 @@ impl Auditor {
                 *self.received.entry(submit.frame.bytes().clone()).or_default() += 1;
                 let holders = self.unique_tasks(submit);
                 let holder_from = holders.into_iter().map(|id| (id, self.steps(id))).collect();
-                Some(Asked::Submit { submit: submit.clone(), holder_from })
+                Some(Asked::Submit { submit: Box::new(submit.clone()), holder_from })
             }
             Request::Done { id, attempt, result } => {
                 answer(*id, *attempt, What::Done(result.clone()))
