@@ -6,7 +6,7 @@ use crate::core::limits::ASIDE;
 use crate::core::line::{Line, Place};
 use crate::core::queues::Class;
 use crate::core::spill::Lined;
-use crate::core::tasks::{How, Phase, RouteKey, Task};
+use crate::core::tasks::{How, Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Route;
@@ -83,9 +83,10 @@ impl Core {
     /// That name, where the same keys come again and again.
     fn find_owner(&mut self, slot: u32) -> u32 {
         let Some(task) = self.tasks.get(slot) else { return NOBODY };
-        let digest = match task.route_key() {
-            RouteKey::Given(key) => self.digests.of(key.as_bytes()),
-            RouteKey::Id(id) => Digest::of(&id),
+        let compute = || Digest::of(&task.route_key());
+        let digest = match task.encoded_key() {
+            Some(key) => self.digests.of(key, compute),
+            None => compute(),
         };
         self.owner_by(task, digest)
     }

@@ -296,9 +296,7 @@ impl Task {
 
     /// Its key, spelled in the one way that makes equal keys equal.
     pub(super) fn key_text(&self) -> Option<Box<str>> {
-        let key = self.key?;
-        let encoded = self.record.get(usize::from(key.start)..usize::from(key.end))?;
-        Some(canonical(std::str::from_utf8(encoded).ok()?).into())
+        Some(canonical(std::str::from_utf8(self.encoded_key()?).ok()?).into())
     }
 
     /// The options of the record's header, still encoded.
@@ -313,11 +311,14 @@ impl Task {
 
     /// What the route hashes: the decoded key, or the identifier.
     pub(super) fn route_key(&self) -> RouteKey<'_> {
-        let encoded = self.key.and_then(|key| {
-            let bytes = self.record.get(usize::from(key.start)..usize::from(key.end))?;
-            std::str::from_utf8(bytes).ok()
-        });
+        let encoded = self.encoded_key().and_then(|key| std::str::from_utf8(key).ok());
         encoded.and_then(decode).map_or_else(|| RouteKey::Id(self.id.text()), RouteKey::Given)
+    }
+
+    /// Its key as it was spelled.
+    pub(super) fn encoded_key(&self) -> Option<&[u8]> {
+        let key = self.key?;
+        self.record.get(usize::from(key.start)..usize::from(key.end))
     }
 
     /// Remembers how an attempt ended; the last ten are kept.

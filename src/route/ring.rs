@@ -40,7 +40,7 @@ struct Point {
 }
 
 /// Points by arc on average: below the first there are half as many arcs, beyond the other twice as many.
-const PER_ARC: (usize, usize) = (8, 64);
+const PER_ARC: (usize, usize) = (2, 8);
 
 /// Arcs at most: 16 million points, of a thousand members of the largest weight, are a thousand in each.
 const ARCS_MAX: usize = 1 << 14;

@@ -77,9 +77,10 @@ async fn survive(store: &str, tasks: u32) {
         tokio::spawn(async move { submit_all(&client, tasks, &submitted).await })
     };
     for kill in 1..=3 {
-        while submitted.load(Ordering::Relaxed) < kill * tasks / 5 {
+        while submitted.load(Ordering::Relaxed) < kill * tasks / 5 && !submitting.is_finished() {
             tokio::task::yield_now().await;
         }
+        assert!(!submitting.is_finished(), "the submitter has given up");
         process = tokio::task::spawn_blocking(move || {
             process.kill_and_restart();
             process
