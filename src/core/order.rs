@@ -32,7 +32,7 @@ impl Core {
         if policy.order == Order::Fcfs {
             return id.bits();
         }
-        let said = Said::of(task);
+        let said = Said::of(task, policy.order);
         let deadline_s = task.expires_at_ms().map(|ms| ms as f64 / 1000.0);
         let aged = policy.aging.value() * id.wall_ms() as f64 / 1000.0;
         let key = match policy.order {
@@ -77,15 +77,23 @@ impl Core {
 }
 
 impl Said {
-    fn of(task: &Task) -> Self {
+    /// As far as an order goes by it.
+    fn of(task: &Task, order: Order) -> Self {
         let mut said = Self::default();
+        if order == Order::Deadline {
+            return said;
+        }
         for (name, value) in task.options() {
             match name {
                 "priority" => said.priority = Decimal::parse(value),
                 "weight" => said.weight = Decimal::parse(value),
                 "time" => said.time_ms = number(value.as_bytes()),
                 "resource" => said.resource = Decimal::parse(value),
-                _ => {}
+                _ => continue,
+            }
+            // With a priority there is nothing else to go by.
+            if said.priority.is_some() || order == Order::Sjf && said.time_ms.is_some() {
+                break;
             }
         }
         said
