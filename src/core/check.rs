@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::Core;
 use crate::core::dispatch::{APART, NOBODY, NOWHERE};
+use crate::core::expire::LAPSED;
 use crate::core::limits::ASIDE;
 use crate::core::line::Line;
 use crate::core::queues::Counts;
@@ -185,9 +186,10 @@ impl Core {
                     aside.insert(task.id);
                 } else if task.is_isolated() {
                     suspects.insert((task.class, task.id));
-                } else if owner == NOWHERE {
-                    assert!(self.lapsed.contains(&task.id), "task {} waits nowhere", task.id);
+                } else if owner == LAPSED {
+                    assert!(self.lapsed.contains(&task.id), "task {} does not end", task.id);
                 } else {
+                    assert_ne!(owner, NOWHERE, "task {} waits nowhere", task.id);
                     *waiting.entry(task.class).or_default() += 1;
                 }
             }

@@ -15,9 +15,9 @@ use crate::task::State;
 /// The owner of a task that waits in no owner's line.
 pub(super) const NOBODY: u32 = u32::MAX;
 
-/// The owner of a ready task that waits in no line: it has just become ready, has just been taken out
-/// to be leased, or has expired and is about to end. A task that comes back may have older places in a
-/// line than its own; none of them stands for it while it has this owner.
+/// The owner of a ready task that waits for a worker of its own or, within a step, nowhere: it has just
+/// become ready, or has just been taken out to be leased. A task that comes back may have older places in
+/// a line than its own; none of them stands for it while it has this owner.
 pub(super) const NOWHERE: u32 = u32::MAX - 1;
 
 /// The owner of a ready task that waits apart, because it was released.
@@ -256,7 +256,10 @@ impl Core {
                 Source::Apart => self.take_apart(class, worker)?,
                 // What is listed may not be leased any more: another one is listed then, or none.
                 Source::Common if self.is_head_barred(class) => {
-                    self.list_head(class);
+                    if !self.pass_over_heads(pool, None) {
+                        self.half_fed.insert(worker);
+                        return None;
+                    }
                     continue;
                 }
                 Source::Common => match self.take_first(class, NOBODY) {

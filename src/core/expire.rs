@@ -1,6 +1,6 @@
 //! What happens because time passes.
 
-use crate::core::dispatch::{APART, NOWHERE};
+use crate::core::dispatch::APART;
 use crate::core::limits::ASIDE;
 use crate::core::queues::Queue;
 use crate::core::tasks::{Phase, Task};
@@ -9,6 +9,9 @@ use crate::core::{Core, Effects};
 use crate::message::Retry;
 use crate::record::Write;
 use crate::task::{State, TaskId};
+
+/// The owner of a ready task that has expired and was taken out of its line: it is about to end.
+pub(super) const LAPSED: u32 = u32::MAX - 3;
 
 /// Deadlines handled in one turn; the rest is handled in the next, after what has arrived.
 const SLICE: usize = 4096;
@@ -173,7 +176,7 @@ impl Core {
         if isolated {
             self.leave_isolation(class, id, fx);
         } else if owner != ASIDE {
-            if owner != APART && owner != NOWHERE {
+            if owner != APART && owner != LAPSED {
                 self.leave_line(class);
             }
             self.give_way(slot);
@@ -189,13 +192,16 @@ impl Core {
     /// An expired task has been met that is in no line (any more), before its deadline was looked at:
     /// it ends when they are, unless the clock was set back.
     pub(super) fn lapse(&mut self, slot: u32) {
-        self.take_out(slot);
-        self.lapsed.push_back(self.tasks.at(slot).id);
+        let task = self.tasks.at(slot);
+        if let Phase::Ready { owner, .. } = &mut task.phase {
+            *owner = LAPSED;
+        }
+        self.lapsed.push_back(task.id);
     }
 
     fn end_lapsed(&mut self, id: TaskId, fx: &mut Effects) {
         let Some(slot) = self.tasks.find(id) else { return };
-        if !matches!(self.tasks.at(slot).phase, Phase::Ready { owner: NOWHERE, .. }) {
+        if !matches!(self.tasks.at(slot).phase, Phase::Ready { owner: LAPSED, .. }) {
             return;
         }
         if self.is_expired(slot) {

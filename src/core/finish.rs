@@ -76,6 +76,7 @@ impl Core {
             for watcher in task.watchers() {
                 self.push_result(watcher, Reply::Result(frame), fx);
             }
+            self.records.keep(task.record);
         }
         if let Some((queue, key)) = turn {
             self.next_turn(queue, &key, fx);

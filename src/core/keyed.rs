@@ -1,6 +1,7 @@
 //! Routes by key: every task has an owner among the workers and waits for it, up to the spill.
 
-use crate::core::dispatch::{APART, NOBODY, NOWHERE};
+use crate::core::dispatch::{APART, NOBODY};
+use crate::core::expire::LAPSED;
 use crate::core::limits::ASIDE;
 use crate::core::line::{Line, Place};
 use crate::core::queues::Class;
@@ -344,7 +345,7 @@ impl Core {
             return;
         };
         let Phase::Ready { owner, .. } = task.phase else { return };
-        if task.is_isolated() || [APART, ASIDE, NOWHERE].contains(&owner) {
+        if task.is_isolated() || [APART, ASIDE, LAPSED].contains(&owner) {
             return;
         }
         self.queues.class_mut(number).waiting -= 1;

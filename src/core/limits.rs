@@ -15,11 +15,9 @@ use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
 use crate::message::Policy;
 
-/// The owner of a ready task that is set aside for its key.
-pub(super) const ASIDE: u32 = u32::MAX - 3;
-
-/// How many tasks are set aside in one turn: about a millisecond.
-const SLICE: usize = 4096;
+/// The owner of a ready task that is set aside for its key. The numbers of workers' names are smaller than
+/// this, and this than what else stands in their place.
+pub(super) const ASIDE: u32 = u32::MAX - 4;
 
 /// The runs of a queue: leases, and runs whose lease has ended and that go on.
 #[derive(Debug, Default)]
@@ -103,17 +101,6 @@ impl Core {
             self.queues.class_mut(number).waiting -= 1;
             self.bar(place.slot);
         }
-    }
-
-    /// Whether one more of a class may be taken out of its line in this turn; if not, the look goes on
-    /// in the next.
-    pub(super) fn may_pass_over(&mut self, number: u32) -> bool {
-        if self.put_aside >= SLICE {
-            self.half_looked.insert(number);
-            return false;
-        }
-        self.put_aside += 1;
-        true
     }
 
     /// Whether a ready task may not be leased, though its queue is open.
@@ -279,14 +266,6 @@ impl Core {
         }
     }
 
-    /// Whether the task that is listed as the first of a class may not be leased any more.
-    pub(super) fn is_head_barred(&self, number: u32) -> bool {
-        let class = self.queues.class(number);
-        let may_be = self.has_key_limit(number) || self.timers.is_wall_due(self.now);
-        let slot = class.listed.filter(|_| may_be).and_then(|(_, id)| self.tasks.find(id));
-        slot.is_some_and(|slot| self.is_barred(slot))
-    }
-
     /// Sets the timer for the next beginning, if that is not yet due.
     fn arm_rate(&mut self, number: u32) {
         let now_us = self.now.mono_us;
@@ -307,32 +286,34 @@ impl Core {
         }
     }
 
-    /// Serves the queues that may have opened in this turn.
+    /// Serves the queues that may have opened in this turn, and goes on with looks that were broken off.
     pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
         self.bring_back(fx);
         (self.put_aside, self.dropped) = (0, 0);
-        for class in std::mem::take(&mut self.half_looked) {
-            if let Some(queue) = self.queues.find_class_mut(class).map(|class| class.queue) {
-                self.list_head(class);
-                self.opened.insert(queue);
-            }
-        }
+        self.look_on();
+        let mut half_served = BTreeSet::new();
         while let Some(number) = self.opened.pop_first() {
-            if self.queues.find_queue_mut(number).is_some() {
-                self.serve_queue(number, fx);
+            if self.queues.find_queue_mut(number).is_some() && !self.serve_queue(number, fx) {
+                half_served.insert(number);
             }
         }
+        self.opened = half_served;
+        self.feed_on(fx);
         if self.isolation.current.is_none() && !self.isolation.waiting.is_empty() {
             self.isolate_next(fx);
         }
     }
 
-    fn serve_queue(&mut self, number: u32, fx: &mut Effects) {
+    /// False if that was broken off.
+    fn serve_queue(&mut self, number: u32, fx: &mut Effects) -> bool {
         while self.is_open(number)
             && let Some(class) = self.first_servable(number)
         {
             if self.is_head_barred(class) {
-                self.list_head(class);
+                let mut pools = self.queues.class(class).pools.clone().into_iter();
+                if pools.any(|pool| !self.pass_over_heads(pool, Some(number))) {
+                    return false;
+                }
                 continue;
             }
             let Some(worker) = self.pick(class) else { break };
@@ -344,11 +325,14 @@ impl Core {
             self.serve_apart(class, fx);
         }
         if self.queues.queue(number).policy.route.is_keyed() {
+            // Whoever is fed once has everything that it can have.
+            let mut fed = BTreeSet::new();
             for class in self.queues.queue(number).classes.clone() {
-                self.serve_owners(class, fx);
+                self.serve_owners(class, &mut fed, fx);
                 self.serve_spilled(class, fx);
             }
         }
+        true
     }
 
     /// The unkeyed class of a queue with the first head that somebody free is able to do.
@@ -358,22 +342,32 @@ impl Core {
             pools.filter(|pool| pool.free.total() > 0)
         };
         let heads = free().filter_map(|pool| pool.heads.get(&number)?.first().copied());
-        let bulky = free().flat_map(|pool| pool.bulky.iter().copied());
-        let bulky = bulky.filter_map(|class| {
+        let bulky = |class: u32| {
             let its = self.queues.class(class);
-            let (key, id) = its.listed.filter(|_| its.queue == number)?;
+            let (key, id) = its.listed.filter(|_| its.queue == number && its.amounts.is_some())?;
             self.pick_exists(class).then_some((key, id, class))
-        });
-        heads.chain(bulky).min().map(|(_, _, class)| class)
+        };
+        // All of the pools or all of the queue, whichever are fewer: many queues may open at once.
+        let of_pools = || free().flat_map(|pool| pool.bulky.iter().copied());
+        let of_queue = &self.queues.queue(number).classes;
+        let first_bulky = if of_pools().take(of_queue.len()).count() < of_queue.len() {
+            of_pools().filter_map(bulky).min()
+        } else {
+            of_queue.iter().copied().filter_map(bulky).min()
+        };
+        heads.chain(first_bulky).min().map(|(_, _, class)| class)
     }
 
-    fn serve_owners(&mut self, number: u32, fx: &mut Effects) {
+    fn serve_owners(&mut self, number: u32, fed: &mut BTreeSet<u32>, fx: &mut Effects) {
         let owners: Vec<u32> = self.queues.class(number).owners.keys().copied().collect();
         for owner in owners {
             if !self.is_open(self.queues.class(number).queue) {
                 return;
             }
-            if let Some(worker) = self.free_owner(number, owner) {
+            if let Some(worker) = self.free_owner(number, owner)
+                && self.front(number, owner).is_some()
+                && fed.insert(worker)
+            {
                 self.feed(worker, fx);
             }
         }

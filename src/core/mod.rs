@@ -4,12 +4,13 @@
 //! was given, and never walks a hash map: the same events at the same times have the same effects,
 //! byte for byte. Whoever drives it makes the writes durable before anything else leaves.
 //!
-//! Nouns own state: [`names`], [`tasks`], [`queues`] with their [`line`]s, [`order`], [`limits`], [`rate`] and [`demand`],
-//! [`workers`] with their [`stock`], their [`standing`] in routes and the [`shares`] of queues in them,
-//! [`members`], [`spill`], [`holds`], [`turns`], [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`],
-//! [`inbox`], [`dispatch`], [`pick`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`],
-//! [`join`], [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`]
-//! draws pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
+//! Nouns own state: [`names`], [`tasks`] with their [`records`], [`queues`] with their [`line`]s,
+//! [`order`], [`limits`], [`rate`] and [`demand`], [`workers`] with their [`stock`], their [`standing`]
+//! in routes and the [`shares`] of queues in them, [`members`], [`spill`], [`holds`], [`turns`],
+//! [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`], [`inbox`], [`dispatch`], [`pick`],
+//! [`heads`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`], [`join`],
+//! [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`] draws
+//! pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
 //! invariants.
 //!
 //! Invariants, each re-derived by [`Core::check`]:
@@ -38,6 +39,7 @@ mod event;
 mod expire;
 mod explain;
 mod finish;
+mod heads;
 mod holds;
 mod inbox;
 mod isolate;
@@ -53,6 +55,7 @@ mod pick;
 mod purge;
 mod queues;
 mod rate;
+mod records;
 mod release;
 mod restore;
 mod shares;
@@ -87,6 +90,7 @@ use crate::core::members::Members;
 use crate::core::names::Names;
 use crate::core::observe::Observing;
 use crate::core::queues::{Counts, Queues};
+use crate::core::records::Records;
 use crate::core::release::Apart;
 use crate::core::slots::Slots;
 use crate::core::tasks::Tasks;
@@ -177,6 +181,7 @@ pub struct Core {
     demands: Demands,
     members: Slots<Members>,
     digests: Digests,
+    records: Records,
     /// Names whose membership may have changed, to be looked at at the end of the turn.
     changed_members: BTreeSet<u32>,
     /// Monotonic microseconds before which changes of members are gathered.
@@ -199,6 +204,8 @@ pub struct Core {
     dropped: usize,
     /// Classes at whose line the look for a task whose key has room was broken off.
     half_looked: BTreeSet<u32>,
+    /// Workers whose look for a task was broken off.
+    half_fed: BTreeSet<u32>,
     /// Tasks that have expired, to be ended with the next look at deadlines.
     lapsed: VecDeque<TaskId>,
     /// Tasks that were set aside for their keys and come back at the end of this turn.
@@ -254,6 +261,7 @@ impl Core {
             demands: Demands::default(),
             members: Slots::default(),
             digests: Digests::default(),
+            records: Records::default(),
             changed_members: BTreeSet::new(),
             members_at_us: 0,
             unready: BTreeSet::new(),
@@ -265,6 +273,7 @@ impl Core {
             put_aside: 0,
             dropped: 0,
             half_looked: BTreeSet::new(),
+            half_fed: BTreeSet::new(),
             lapsed: VecDeque::new(),
             returning: Vec::new(),
             released: BTreeSet::new(),
@@ -351,6 +360,7 @@ impl Core {
             && self.lapsed.is_empty()
             && self.returning.is_empty()
             && self.half_looked.is_empty()
+            && self.half_fed.is_empty()
             && self.released.is_empty()
             && self.unsorted.is_empty()
             && self.after.ended.is_empty()

@@ -31,7 +31,8 @@ impl Core {
         }
         let class =
             self.class_of(submit).ok_or("too many queues, kinds, or sets of needs or amounts")?;
-        let mut task = Task::new(id, class, submit, self.now);
+        let record = self.records.of(submit.frame.bytes());
+        let mut task = Task::new(id, class, submit, record, self.now);
         // Nobody is connected yet, so nobody watches; what the frame says of that was for then.
         if let Some(line) = line {
             self.restore_line(&mut task, line)?;

@@ -22,7 +22,7 @@ pub(super) type Amounts = Arc<[(u32, u64)]>;
 /// How long the head of a class waits until a session is saved for it, in microseconds.
 const STARVED_US: u64 = 30_000_000;
 
-/// How soon it is tried again where no session can be saved, in microseconds.
+/// How soon it is tried again where no session can be saved or the head is not known, in microseconds.
 const AGAIN_US: u64 = 1_000_000;
 
 /// What a session has and what is taken up of it.
@@ -155,7 +155,8 @@ impl Core {
         class.starved_timer = None;
         let saved_us = class.saved_us;
         let Some((since_us, owner)) = self.head_to_save_for(number) else {
-            return self.arm_starved(number, now_us.saturating_add(STARVED_US));
+            let again_us = if self.is_half_known(number) { AGAIN_US } else { STARVED_US };
+            return self.arm_starved(number, now_us.saturating_add(again_us));
         };
         let due_us = since_us.max(saved_us).saturating_add(STARVED_US);
         if due_us > now_us {
@@ -216,11 +217,19 @@ impl Core {
         if !able || !open || !self.may_save(worker) {
             return false;
         }
-        if !self.queues.class(number).keyed {
+        let found = if self.queues.class(number).keyed {
+            self.front(number, name).is_some() || self.first_spilled(number).is_some()
+        } else {
             self.list_head(number);
-            return self.queues.class(number).listed.is_some();
-        }
-        self.front(number, name).is_some() || self.first_spilled(number).is_some()
+            self.queues.class(number).listed.is_some()
+        };
+        found || self.is_half_known(number)
+    }
+
+    /// Whether more may wait in the lines of a class than is found there now: the look was broken off,
+    /// or they are being sorted anew. Both go on in the next turn.
+    fn is_half_known(&self, number: u32) -> bool {
+        self.half_looked.contains(&number) || !self.queues.class(number).unsorted.is_empty()
     }
 
     /// Gives a worker what it is saved for, once that fits. True if it gets nothing else meanwhile.
@@ -242,6 +251,9 @@ impl Core {
         } else {
             self.take_spilled(number)
         };
+        if slot.is_none() && self.is_half_known(number) {
+            return true;
+        }
         self.stop_saving(number);
         if let Some(slot) = slot {
             self.lease(slot, worker, fx);

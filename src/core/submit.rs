@@ -91,7 +91,8 @@ impl Core {
     ) -> TaskId {
         self.last = TaskId::next(self.last, self.now.wall_ms, self.settings.shard);
         let id = self.last;
-        let mut task = Task::new(id, class, submit, self.now);
+        let record = self.records.of(submit.frame.bytes());
+        let mut task = Task::new(id, class, submit, record, self.now);
         if submit.watch {
             task.watcher = peer;
             self.count_watch(peer);

@@ -213,7 +213,14 @@ impl More {
 }
 
 impl Task {
-    pub(super) fn new(id: TaskId, class: u32, submit: &Submit, now: Now) -> Self {
+    /// A task of a submission, with a copy of its frame as its record.
+    pub(super) fn new(
+        id: TaskId,
+        class: u32,
+        submit: &Submit,
+        record: Arc<[u8]>,
+        now: Now,
+    ) -> Self {
         let phase = match submit.start {
             Start::Now => Phase::DUE,
             // The identifier may be ahead of the clock, which does not make the wait longer.
@@ -222,7 +229,7 @@ impl Task {
         };
         Self {
             id,
-            record: Arc::from(submit.frame.bytes().as_ref()),
+            record,
             phase,
             class,
             attempt: 0,

@@ -3,6 +3,7 @@
 //! - `after`: crowds and chains of dependents.
 //! - `crons`: many periodic tasks at one instant.
 //! - `drift`: workers and kinds that become slow, and workers that fail everything.
+//! - `jumps`: how long a step takes when much has expired at once.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
 //! - `names`: that of names nothing stays but what somebody uses.
 //! - `picks`: who gets a task under the routes that choose among the free.
@@ -17,6 +18,7 @@
 mod after;
 mod crons;
 mod drift;
+mod jumps;
 mod lines;
 mod names;
 mod picks;

@@ -1,10 +1,11 @@
 //! How many different amounts there can be, and what is left of those that are gone.
 
 use super::{Driver, Run};
+use crate::core::Peer;
 use crate::task::TaskId;
 
 /// Hands a task in; whether it was taken.
-fn submit(driver: &mut Driver, client: crate::core::Peer, options: &str) -> (Vec<Run>, bool) {
+fn submit(driver: &mut Driver, client: Peer, options: &str) -> (Vec<Run>, bool) {
     let before = driver.core.last;
     let runs = driver.ask(client, &format!("SUBMIT a {options}\n"));
     (runs, driver.core.last > before)
@@ -88,4 +89,83 @@ fn big_and_small_tasks_all_run_in_the_end() {
         driver.core.check_idle();
     }
     assert!(runs.len() >= 3 && done > 200, "{} run, {done} are done", runs.len());
+}
+
+/// More tasks than are passed over in two turns.
+const CROWD: usize = 10_000;
+
+/// A session with a small run in a queue of its own. A big task waits for all of it, behind so many
+/// that expire a minute after their submission: all that, the run and the big task.
+fn starving(crowd: usize) -> (Driver, Peer, Run, TaskId) {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    driver.join("worker name=w kinds=* slots=8 res=cpu:8");
+    let run = driver.submit(client, SMALL);
+    for _ in 0..crowd {
+        driver.ask(client, "SUBMIT big res=cpu:8 expires=60000\n");
+    }
+    driver.ask(client, "SUBMIT big res=cpu:8\n");
+    let big = driver.core.last;
+    driver.settle();
+    (driver, client, run, big)
+}
+
+const SMALL: &str = "SUBMIT small queue=small res=cpu:1\n";
+
+/// Has the session saved while small tasks wait, too.
+fn save(driver: &mut Driver, client: Peer) {
+    driver.pass(30_000);
+    driver.settle();
+    for _ in 0..20 {
+        assert_eq!(driver.ask(client, SMALL), [], "the session is saved");
+    }
+}
+
+/// Turns until nothing is left to do at once; what was pushed to workers meanwhile.
+fn go_on(driver: &mut Driver) -> Vec<Run> {
+    let mut runs = driver.settle();
+    for _ in 0..100 {
+        if !driver.core.is_busy() {
+            driver.core.check_idle();
+            return runs;
+        }
+        runs.extend(driver.pass(0));
+        runs.extend(driver.settle());
+        driver.core.check();
+    }
+    panic!("it is busy for ever")
+}
+
+#[test]
+fn a_session_stays_saved_while_a_crowd_that_has_expired_is_passed_over() {
+    let (mut driver, client, run, big) = starving(CROWD);
+    save(&mut driver, client);
+    driver.now.wall_ms += 60_000;
+    // What ends is answered before the deadlines are looked at.
+    let mut runs = driver.done(run);
+    runs.extend(go_on(&mut driver));
+    assert_eq!(runs.first().map(|run| run.id), Some(big), "the big one comes before the small");
+}
+
+#[test]
+fn a_session_stays_saved_while_what_waits_for_it_is_sorted_anew() {
+    for policies in ["order=priority", "route=hash", "route=hash spill=none"] {
+        let (mut driver, client, run, big) = starving(0);
+        save(&mut driver, client);
+        driver.ask(client, &format!("QUEUE default {policies}\n"));
+        let mut runs = driver.done(run);
+        runs.extend(go_on(&mut driver));
+        assert_eq!(runs.first().map(|run| run.id), Some(big), "{policies}");
+    }
+}
+
+#[test]
+fn who_starves_behind_a_crowd_that_has_expired_is_found() {
+    let (mut driver, _, _, _) = starving(CROWD);
+    driver.now.wall_ms += 60_000;
+    driver.pass(30_000);
+    go_on(&mut driver);
+    driver.pass(2_000);
+    go_on(&mut driver);
+    assert_eq!(driver.core.saved.len(), 1, "it has waited for half a minute");
 }
