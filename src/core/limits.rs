@@ -35,6 +35,8 @@ pub(super) struct Runs {
     pub(super) released: Vec<Line>,
     /// Monotonic microseconds of the last RESUME: spill counts from then.
     pub(super) resumed_us: u64,
+    /// The classes of the queue for which sessions are saved.
+    pub(super) saved: BTreeSet<u32>,
 }
 
 impl KeyRuns {
@@ -65,6 +67,14 @@ impl Core {
         !policy.paused
             && policy.limit.is_none_or(|limit| queue.runs.count < limit)
             && queue.runs.timer_us.is_none()
+    }
+
+    /// Whether another run of a queue may begin, at the latest in a while: runs end, and `rate=` lets the
+    /// next one begin at a time that is known.
+    pub(super) fn opens_within(&self, queue: u32, us: u64) -> bool {
+        let queue = self.queues.queue(queue);
+        let by_us = self.now.mono_us.saturating_add(us);
+        !queue.policy.paused && queue.runs.timer_us.is_none_or(|at_us| at_us <= by_us)
     }
 
     pub(super) fn has_key_limit(&self, class: u32) -> bool {
@@ -263,6 +273,7 @@ impl Core {
         }
         if !shut {
             self.opened.insert(number);
+            self.saved_first.extend(&self.queues.queue(number).runs.saved);
         }
     }
 
@@ -279,15 +290,17 @@ impl Core {
         }
     }
 
-    pub(super) fn on_rate(&mut self, number: u32) {
+    pub(super) fn on_rate(&mut self, number: u32, fx: &mut Effects) {
         if let Some(queue) = self.queues.find_queue_mut(number) {
             queue.runs.timer_us = None;
             self.open_or_shut(number);
+            self.serve_saved_first(fx);
         }
     }
 
     /// Serves the queues that may have opened in this turn, and goes on with looks that were broken off.
     pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
+        self.serve_saved_first(fx);
         self.bring_back(fx);
         (self.put_aside, self.dropped) = (0, 0);
         self.look_on();

@@ -216,6 +216,8 @@ pub struct Core {
     unsorted: BTreeSet<u32>,
     /// Classes for which a session is saved.
     saved: BTreeSet<u32>,
+    /// Those of them whose queues have opened: what waits for a session comes before the others then.
+    saved_first: BTreeSet<u32>,
     /// Classes with a line of a worker, by the worker's name.
     owned: BTreeMap<u32, BTreeSet<u32>>,
     /// Released tasks that wait for others than those who released them, by class.
@@ -279,6 +281,7 @@ impl Core {
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
             saved: BTreeSet::new(),
+            saved_first: BTreeSet::new(),
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
             crowded_us: 0,

@@ -169,6 +169,7 @@ impl Core {
         };
         self.workers.sessions.at_mut(worker).saved_for = Some(number);
         self.queues.class_mut(number).saved = Some(worker);
+        self.queues.queue_of(number).runs.saved.insert(number);
         self.saved.insert(number);
         self.workers.refresh(worker);
     }
@@ -176,7 +177,7 @@ impl Core {
     /// Since when the head of a class is ready, in monotonic microseconds, and the owner for which it
     /// waits, if only that may have it.
     fn head_to_save_for(&mut self, number: u32) -> Option<(u64, u32)> {
-        if !self.is_open(self.queues.class(number).queue) {
+        if !self.opens_within(self.queues.class(number).queue, STARVED_US) {
             return None;
         }
         self.list_head(number);
@@ -213,9 +214,12 @@ impl Core {
         let session = self.workers.sessions.at(worker);
         let name = session.name;
         let able = session.pool.is_some_and(|(pool, _)| class.pools.binary_search(&pool).is_ok());
-        let open = class.waiting > 0 && self.is_open(class.queue);
-        if !able || !open || !self.may_save(worker) {
+        let may_run = class.waiting > 0 && self.opens_within(class.queue, STARVED_US);
+        if !able || !may_run || !self.may_save(worker) {
             return false;
+        }
+        if !self.is_open(class.queue) {
+            return true;
         }
         let found = if self.queues.class(number).keyed {
             self.front(number, name).is_some() || self.first_spilled(number).is_some()
@@ -240,7 +244,8 @@ impl Core {
             self.stop_saving(number);
             return false;
         }
-        if !self.workers.sessions.at(worker).has_room() || !self.fits(worker, number) {
+        let open = self.is_open(self.queues.class(number).queue);
+        if !open || !self.workers.sessions.at(worker).has_room() || !self.fits(worker, number) {
             return true;
         }
         let name = self.workers.sessions.at(worker).name;
@@ -266,6 +271,7 @@ impl Core {
         let class = self.queues.class_mut(number);
         class.saved_us = self.now.mono_us;
         if let Some(worker) = class.saved.take() {
+            self.queues.queue_of(number).runs.saved.remove(&number);
             self.saved.remove(&number);
             self.workers.sessions.at_mut(worker).saved_for = None;
             self.workers.refresh(worker);
@@ -277,6 +283,17 @@ impl Core {
     pub(super) fn give_up_saving(&mut self, worker: u32) {
         if let Some(number) = self.workers.sessions.at(worker).saved_for {
             self.stop_saving(number);
+        }
+    }
+
+    /// A queue has opened, and may close with the next run: whoever a session is saved for there has
+    /// waited longest.
+    pub(super) fn serve_saved_first(&mut self, fx: &mut Effects) {
+        while let Some(number) = self.saved_first.pop_first() {
+            let class = self.queues.find_class_mut(number);
+            if let Some(worker) = class.and_then(|class| class.saved) {
+                self.feed_only(worker, fx);
+            }
         }
     }
 

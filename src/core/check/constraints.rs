@@ -15,7 +15,8 @@ impl Core {
     pub(super) fn check_saved(&self) {
         for (number, worker) in self.workers.sessions.iter() {
             if let Some(class) = worker.saved_for {
-                let fits = worker.has_room() && self.fits(number, class);
+                let open = self.is_open(self.queues.class(class).queue);
+                let fits = open && worker.has_room() && self.fits(number, class);
                 assert!(!fits, "worker {number} is saved for class {class} and has room");
             }
         }
@@ -28,7 +29,10 @@ impl Core {
         for (number, class) in self.queues.classes() {
             let counted = tasks.get(&number).copied().unwrap_or_default();
             assert_eq!(class.tasks, counted, "tasks of class {number}");
-            assert_eq!(class.saved.is_some(), self.saved.contains(&number), "class {number}");
+            let of_queue = &self.queues.queue(class.queue).runs.saved;
+            for saved in [&self.saved, of_queue] {
+                assert_eq!(class.saved.is_some(), saved.contains(&number), "class {number}");
+            }
             let saves = class.saved.map(|worker| self.workers.sessions.at(worker).saved_for);
             assert!(saves.is_none_or(|its| its == Some(number)), "saved for class {number}");
             let waits = class.amounts.is_some() && class.waiting > 0 && class.unsorted.is_empty();

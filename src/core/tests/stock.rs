@@ -169,3 +169,50 @@ fn who_starves_behind_a_crowd_that_has_expired_is_found() {
     go_on(&mut driver);
     assert_eq!(driver.core.saved.len(), 1, "it has waited for half a minute");
 }
+
+/// A big task among small ones that come all the time, in a queue that is hardly ever open: after how
+/// many seconds it runs.
+fn wait_of_a_big_one(policies: &str) -> Option<u64> {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    for name in ["v", "w"] {
+        driver.join(&format!("worker name={name} kinds=* slots=8 res=cpu:8"));
+    }
+    let mut runs = vec![(0, driver.submit(client, "SUBMIT small res=cpu:1\n"))];
+    driver.ask(client, &format!("QUEUE default {policies}\n"));
+    let mut big = None;
+    for second in 0..180 {
+        // What ends makes room for another of the same queue at once.
+        let over: Vec<Run> =
+            runs.extract_if(.., |(since, _)| *since + 2 < second).map(|(_, run)| run).collect();
+        let mut begun: Vec<Run> = over.into_iter().flat_map(|run| driver.done(run)).collect();
+        for _ in 0..5 {
+            begun.extend(driver.ask(client, "SUBMIT small res=cpu:1\n"));
+        }
+        if second == 10 {
+            begun.extend(driver.ask(client, "SUBMIT big res=cpu:8\n"));
+            big = Some(driver.core.last);
+        }
+        begun.extend(driver.settle());
+        begun.extend(driver.pass(1000));
+        begun.extend(driver.settle());
+        driver.core.check();
+        driver.core.check_idle();
+        if begun.iter().any(|run| Some(run.id) == big) {
+            return Some(second - 10);
+        }
+        runs.extend(begun.into_iter().map(|run| (second, run)));
+    }
+    None
+}
+
+#[test]
+fn a_big_one_does_not_starve_in_a_queue_that_is_hardly_ever_open() {
+    for limits in ["limit=3", "limit=1", "rate=1", "rate=4 limit=8", "rate=0.1"] {
+        for route in ["weighted-random", "hash", "hash spill=none", "round-robin"] {
+            let policies = format!("{limits} route={route}");
+            let wait = wait_of_a_big_one(&policies);
+            assert!(wait.is_some_and(|seconds| seconds <= 60), "{policies}: {wait:?}");
+        }
+    }
+}
