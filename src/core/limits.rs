@@ -273,7 +273,9 @@ impl Core {
         }
         if !shut {
             self.opened.insert(number);
-            self.saved_first.extend(&self.queues.queue(number).runs.saved);
+            let saved = self.queues.queue(number).runs.saved.iter();
+            let saved = saved.map(|class| (self.queues.class(*class).saved_us, *class));
+            self.saved_first.extend(saved);
         }
     }
 

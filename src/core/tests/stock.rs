@@ -216,3 +216,60 @@ fn a_big_one_does_not_starve_in_a_queue_that_is_hardly_ever_open() {
         }
     }
 }
+
+/// A queue of one run at a time, with a run that goes on, and big tasks that wait; beside it a session
+/// that has room for one of them: the operator, that run, and the other session.
+fn one_at_a_time() -> (Driver, Peer, Run, Peer) {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    driver.join("worker name=v kinds=* slots=1 res=cpu:8");
+    driver.ask(client, "QUEUE q limit=1\n");
+    let run = driver.submit(client, "SUBMIT parent queue=q res=cpu:1\n");
+    let other = driver.join("worker name=w kinds=* slots=1 res=cpu:8");
+    (driver, client, run, other)
+}
+
+#[test]
+fn a_run_does_not_wait_for_ever_for_a_task_of_another_queue_while_a_session_is_saved() {
+    let (mut driver, client, _, other) = one_at_a_time();
+    driver.ask(client, "SUBMIT parent queue=q res=cpu:1\n");
+    driver.pass(30_000);
+    driver.settle();
+    // What the run that goes on waits for.
+    let mut runs = driver.ask(client, "SUBMIT child\n");
+    for _ in 0..60 {
+        runs.extend(driver.pass(1000));
+        runs.extend(driver.settle());
+        driver.core.check();
+        driver.core.check_idle();
+    }
+    assert_eq!(runs.first().map(|run| run.to), Some(other), "a free session does nothing");
+}
+
+#[test]
+fn who_has_a_session_saved_takes_turns_with_others_of_the_queue() {
+    let (mut driver, client, run, _) = one_at_a_time();
+    for _ in 0..20 {
+        driver.ask(client, "SUBMIT parent queue=q res=cpu:1\n");
+        driver.ask(client, "SUBMIT big queue=q res=cpu:8\n");
+        driver.ask(client, "SUBMIT other queue=q res=cpu:7\n");
+    }
+    let big = driver.core.last;
+    let mut classes = std::collections::BTreeMap::<u32, u32>::new();
+    let mut runs = vec![run];
+    for _ in 0..30 {
+        for _ in 0..40 {
+            runs.extend(driver.pass(1000));
+            runs.extend(driver.settle());
+        }
+        assert_eq!(runs.len(), 1, "one at a time");
+        let over = runs.remove(0);
+        let slot = driver.core.tasks.find(over.id).unwrap();
+        *classes.entry(driver.core.tasks.get(slot).unwrap().class).or_default() += 1;
+        runs.extend(driver.done(over));
+        runs.extend(driver.settle());
+        driver.core.check();
+        driver.core.check_idle();
+    }
+    assert!(classes.len() == 3 && classes.values().all(|runs| *runs >= 5), "{classes:?} {big}");
+}
