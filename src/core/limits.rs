@@ -273,6 +273,9 @@ impl Core {
         }
         if !shut {
             self.opened.insert(number);
+        }
+        // While it stays open, who is saved waits for room and not for the queue.
+        if was && !shut {
             let saved = self.queues.queue(number).runs.saved.iter();
             let saved = saved.map(|class| (self.queues.class(*class).saved_us, *class));
             self.saved_first.extend(saved);

@@ -1,5 +1,7 @@
 //! How many different amounts there can be, and what is left of those that are gone.
 
+use std::time::{Duration, Instant};
+
 use super::{Driver, Run};
 use crate::core::Peer;
 use crate::task::TaskId;
@@ -272,4 +274,36 @@ fn who_has_a_session_saved_takes_turns_with_others_of_the_queue() {
         driver.core.check_idle();
     }
     assert!(classes.len() == 3 && classes.values().all(|runs| *runs >= 5), "{classes:?} {big}");
+}
+
+/// How long it takes to run small tasks in an open queue in which so many classes of big ones have waited
+/// that long.
+#[expect(clippy::disallowed_methods, reason = "it measures how long the core takes")]
+fn time_of_small_ones(classes: usize, ms: u64) -> Duration {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    driver.ask(client, "QUEUE default limit=100000\n");
+    for number in 0..classes {
+        driver.join(&format!("worker name=w{number} kinds=* slots=2 res=cpu:2"));
+        driver.submit(client, "SUBMIT long queue=other res=cpu:1\n");
+    }
+    for number in 0..classes {
+        driver.ask(client, &format!("SUBMIT big{number} res=cpu:2\n"));
+    }
+    driver.pass(ms);
+    driver.settle();
+    assert_eq!(driver.core.saved.len() >= classes / 2, ms >= 30_000);
+    driver.join("worker name=small kinds=small slots=10");
+    let began = Instant::now();
+    for _ in 0..1000 {
+        let run = driver.submit(client, "SUBMIT small\n");
+        driver.done(run);
+    }
+    began.elapsed()
+}
+
+#[test]
+fn a_run_of_an_open_queue_costs_no_look_at_all_saved_sessions() {
+    let (none, many) = (time_of_small_ones(400, 1), time_of_small_ones(400, 30_000));
+    assert!(many < 8 * none, "{many:?} while sessions are saved, else {none:?}");
 }
