@@ -4,6 +4,7 @@
 mod constraints;
 mod members;
 mod names;
+mod spills;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +41,7 @@ impl Core {
         self.check_timers();
         self.check_names();
         self.check_members();
+        self.check_spills();
     }
 
     /// Checks that no worker is free that could be given a waiting task, and that waiting tasks have
@@ -56,6 +58,7 @@ impl Core {
         self.check_suspects();
         self.check_saved();
         self.check_apart();
+        self.check_spill_timers();
         for (slot, task) in self.tasks.iter() {
             let Phase::Ready { owner, lined_us, .. } = task.phase else { continue };
             let queue = self.queues.class(task.class).queue;

@@ -260,7 +260,8 @@ impl Core {
         for class in queue.classes.clone() {
             let its = self.queues.class_mut(class);
             its.keyed = policy.route.is_keyed();
-            if !its.keyed {
+            // What has yet to be sorted may find its owner again before that is done.
+            if !its.keyed && its.waiting == 0 {
                 its.spill = Spill::default();
             }
             for pool in self.queues.class(class).pools.clone() {

@@ -5,7 +5,7 @@ use crate::core::expire::LAPSED;
 use crate::core::limits::ASIDE;
 use crate::core::line::{Line, Place};
 use crate::core::queues::Class;
-use crate::core::spill::Lined;
+use crate::core::spill::{Lined, Spill};
 use crate::core::tasks::{How, Phase, Task};
 use crate::core::timers::Reason;
 use crate::core::{Core, Effects};
@@ -308,9 +308,11 @@ impl Core {
     /// Nothing of a class is to be sorted anew any more.
     pub(super) fn end_sorting(&mut self, number: u32) {
         self.unsorted.remove(&number);
-        let class = self.queues.find_class_mut(number);
-        let former = class.map(|class| std::mem::take(&mut class.former));
-        for owner in former.into_iter().flatten() {
+        let Some(class) = self.queues.find_class_mut(number) else { return };
+        if !class.keyed {
+            class.spill = Spill::default();
+        }
+        for owner in std::mem::take(&mut class.former) {
             self.give_up_worker_name(owner);
         }
     }

@@ -273,7 +273,12 @@ impl Core {
         }
         if !shut {
             self.opened.insert(number);
-            self.saved_first.extend(&self.queues.queue(number).runs.saved);
+        }
+        // While it stays open, who is saved waits for room and not for the queue.
+        if was && !shut {
+            let saved = self.queues.queue(number).runs.saved.iter();
+            let saved = saved.map(|class| (self.queues.class(*class).saved_us, *class));
+            self.saved_first.extend(saved);
         }
     }
 

@@ -216,8 +216,9 @@ pub struct Core {
     unsorted: BTreeSet<u32>,
     /// Classes for which a session is saved.
     saved: BTreeSet<u32>,
-    /// Those of them whose queues have opened: what waits for a session comes before the others then.
-    saved_first: BTreeSet<u32>,
+    /// Those of them whose queues have opened, what was served last behind the others: what waits for a
+    /// session comes first then.
+    saved_first: BTreeSet<(u64, u32)>,
     /// Classes with a line of a worker, by the worker's name.
     owned: BTreeMap<u32, BTreeSet<u32>>,
     /// Released tasks that wait for others than those who released them, by class.

@@ -65,6 +65,11 @@ impl Spill {
         Some(lined)
     }
 
+    /// The entries in order, those that no longer hold included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lined> {
+        self.chunks.iter().flatten()
+    }
+
     /// Entries, those that no longer hold included.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

@@ -153,6 +153,9 @@ impl Core {
         let now_us = self.now.mono_us;
         let Some(class) = self.queues.find_class_mut(number) else { return };
         class.starved_timer = None;
+        if let Some(worker) = class.saved {
+            return self.look_after_saved(number, worker);
+        }
         let saved_us = class.saved_us;
         let Some((since_us, owner)) = self.head_to_save_for(number) else {
             let again_us = if self.is_half_known(number) { AGAIN_US } else { STARVED_US };
@@ -172,6 +175,27 @@ impl Core {
         self.queues.queue_of(number).runs.saved.insert(number);
         self.saved.insert(number);
         self.workers.refresh(worker);
+        self.arm_saved(number);
+    }
+
+    /// Looks in a while what a session is saved for.
+    fn arm_saved(&mut self, number: u32) {
+        let at_us = self.now.mono_us.saturating_add(STARVED_US);
+        self.queues.class_mut(number).starved_timer = Some(at_us);
+        self.timers.at_mono(at_us, Reason::Starved(number));
+    }
+
+    /// A session has been saved for some time. One that has room, while another run of the queue has yet to
+    /// end, is no longer: that run may take long, and may even wait for what others would do there.
+    fn look_after_saved(&mut self, number: u32, worker: u32) {
+        let queue = self.queues.queue_of(number);
+        let full = queue.policy.limit.is_some_and(|limit| queue.runs.count >= limit);
+        if full && self.workers.sessions.at(worker).has_room() && self.fits(worker, number) {
+            self.stop_saving(number);
+            self.half_fed.insert(worker);
+        } else {
+            self.arm_saved(number);
+        }
     }
 
     /// Since when the head of a class is ready, in monotonic microseconds, and the owner for which it
@@ -289,7 +313,7 @@ impl Core {
     /// A queue has opened, and may close with the next run: whoever a session is saved for there has
     /// waited longest.
     pub(super) fn serve_saved_first(&mut self, fx: &mut Effects) {
-        while let Some(number) = self.saved_first.pop_first() {
+        while let Some((_, number)) = self.saved_first.pop_first() {
             let class = self.queues.find_class_mut(number);
             if let Some(worker) = class.and_then(|class| class.saved) {
                 self.feed_only(worker, fx);

@@ -175,3 +175,30 @@ fn what_waits_is_sorted_anew_in_slices() {
 fn first(driver: &Driver) -> crate::task::TaskId {
     driver.core.tasks.iter().map(|(_, task)| task.id).min().expect("a task")
 }
+
+#[test]
+fn what_waits_for_its_owner_spills_though_the_route_was_another_for_a_moment() {
+    for between in ["weighted-random", "modulo", "hash"] {
+        let mut driver = Driver::new(1);
+        let client = driver.join("operator");
+        driver.ask(client, "QUEUE default route=hash spill=100\n");
+        for name in ["v", "w"] {
+            driver.join(&format!("worker name={name} kinds=a slots=1"));
+        }
+        driver.pass(10_000);
+        driver.settle();
+        // One of them runs, one waits for the same owner.
+        driver.submit(client, "SUBMIT a key=k\n");
+        assert_eq!(driver.ask(client, "SUBMIT a key=k\n"), []);
+        driver.pass(0);
+        driver.settle();
+        driver.ask(client, &format!("QUEUE default route={between} spill=200\n"));
+        driver.ask(client, "QUEUE default route=hash spill=100\n");
+        let mut runs = Vec::new();
+        for _ in 0..20 {
+            runs.extend(driver.settle());
+            runs.extend(driver.pass(100));
+        }
+        assert_eq!(runs.len(), 1, "{between}: it waits for its owner though another is free");
+    }
+}

@@ -1,5 +1,7 @@
 //! How many different amounts there can be, and what is left of those that are gone.
 
+use std::time::{Duration, Instant};
+
 use super::{Driver, Run};
 use crate::core::Peer;
 use crate::task::TaskId;
@@ -215,4 +217,93 @@ fn a_big_one_does_not_starve_in_a_queue_that_is_hardly_ever_open() {
             assert!(wait.is_some_and(|seconds| seconds <= 60), "{policies}: {wait:?}");
         }
     }
+}
+
+/// A queue of one run at a time, with a run that goes on, and big tasks that wait; beside it a session
+/// that has room for one of them: the operator, that run, and the other session.
+fn one_at_a_time() -> (Driver, Peer, Run, Peer) {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    driver.join("worker name=v kinds=* slots=1 res=cpu:8");
+    driver.ask(client, "QUEUE q limit=1\n");
+    let run = driver.submit(client, "SUBMIT parent queue=q res=cpu:1\n");
+    let other = driver.join("worker name=w kinds=* slots=1 res=cpu:8");
+    (driver, client, run, other)
+}
+
+#[test]
+fn a_run_does_not_wait_for_ever_for_a_task_of_another_queue_while_a_session_is_saved() {
+    let (mut driver, client, _, other) = one_at_a_time();
+    driver.ask(client, "SUBMIT parent queue=q res=cpu:1\n");
+    driver.pass(30_000);
+    driver.settle();
+    // What the run that goes on waits for.
+    let mut runs = driver.ask(client, "SUBMIT child\n");
+    for _ in 0..60 {
+        runs.extend(driver.pass(1000));
+        runs.extend(driver.settle());
+        driver.core.check();
+        driver.core.check_idle();
+    }
+    assert_eq!(runs.first().map(|run| run.to), Some(other), "a free session does nothing");
+}
+
+#[test]
+fn who_has_a_session_saved_takes_turns_with_others_of_the_queue() {
+    let (mut driver, client, run, _) = one_at_a_time();
+    for _ in 0..20 {
+        driver.ask(client, "SUBMIT parent queue=q res=cpu:1\n");
+        driver.ask(client, "SUBMIT big queue=q res=cpu:8\n");
+        driver.ask(client, "SUBMIT other queue=q res=cpu:7\n");
+    }
+    let big = driver.core.last;
+    let mut classes = std::collections::BTreeMap::<u32, u32>::new();
+    let mut runs = vec![run];
+    for _ in 0..30 {
+        for _ in 0..40 {
+            runs.extend(driver.pass(1000));
+            runs.extend(driver.settle());
+        }
+        assert_eq!(runs.len(), 1, "one at a time");
+        let over = runs.remove(0);
+        let slot = driver.core.tasks.find(over.id).unwrap();
+        *classes.entry(driver.core.tasks.get(slot).unwrap().class).or_default() += 1;
+        runs.extend(driver.done(over));
+        runs.extend(driver.settle());
+        driver.core.check();
+        driver.core.check_idle();
+    }
+    assert!(classes.len() == 3 && classes.values().all(|runs| *runs >= 5), "{classes:?} {big}");
+}
+
+/// How long it takes to run small tasks in an open queue in which so many classes of big ones have waited
+/// that long.
+#[expect(clippy::disallowed_methods, reason = "it measures how long the core takes")]
+fn time_of_small_ones(classes: usize, ms: u64) -> Duration {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    driver.ask(client, "QUEUE default limit=100000\n");
+    for number in 0..classes {
+        driver.join(&format!("worker name=w{number} kinds=* slots=2 res=cpu:2"));
+        driver.submit(client, "SUBMIT long queue=other res=cpu:1\n");
+    }
+    for number in 0..classes {
+        driver.ask(client, &format!("SUBMIT big{number} res=cpu:2\n"));
+    }
+    driver.pass(ms);
+    driver.settle();
+    assert_eq!(driver.core.saved.len() >= classes / 2, ms >= 30_000);
+    driver.join("worker name=small kinds=small slots=10");
+    let began = Instant::now();
+    for _ in 0..1000 {
+        let run = driver.submit(client, "SUBMIT small\n");
+        driver.done(run);
+    }
+    began.elapsed()
+}
+
+#[test]
+fn a_run_of_an_open_queue_costs_no_look_at_all_saved_sessions() {
+    let (none, many) = (time_of_small_ones(400, 1), time_of_small_ones(400, 30_000));
+    assert!(many < 8 * none, "{many:?} while sessions are saved, else {none:?}");
 }

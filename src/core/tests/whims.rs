@@ -24,7 +24,9 @@ const OTHERS: [&str; 7] =
 const AFTER: [&str; 3] = ["", " after-failure=run", " after-failure=wait"];
 const ANSWERS: [&str; 5] = ["DONE", "DONE", "DONE", "FAIL", "RELEASE"];
 const CHANGES: [&str; 5] = ["CANCEL", "CANCEL", "RETRY", "EXPLAIN", "GET"];
-const POLICIES: [&str; 14] = [
+const SAID: [&str; 5] =
+    ["", " time=20 resource=3 weight=0.5", " time=9000", " priority=5", " time=20 priority=1"];
+const POLICIES: [&str; 21] = [
     "route=hash",
     "route=hash",
     "route=weighted-random",
@@ -39,6 +41,13 @@ const POLICIES: [&str; 14] = [
     "order=deadline",
     "order=fcfs",
     "order=priority",
+    "order=sjf",
+    "rate=1",
+    "rate=0.01",
+    "rate=none",
+    "limit=2",
+    "spill=0",
+    "spill=2000",
 ];
 const PASSES: [u64; 7] = [1, 20, 50, 200, 1000, 10_000, 30_000];
 const JUMPS: [u64; 4] = [60, 250, 1000, 31_000];
@@ -126,8 +135,12 @@ impl Whims {
             9..13 => self.answer(),
             13 => self.change(),
             14 => {
-                let (queue, policy) = (self.one(&QUEUES), self.one(&POLICIES));
-                self.ask(self.operator, &format!("QUEUE {queue} {policy}"));
+                let queue = self.one(&QUEUES);
+                // Often it is another one before anything of it has been done.
+                for _ in 0..=self.below(2) {
+                    let policy = self.one(&POLICIES);
+                    self.ask(self.operator, &format!("QUEUE {queue} {policy}"));
+                }
             }
             15 => {
                 let (verb, queue) = (self.one(&["PAUSE", "RESUME", "RESUME"]), self.one(&QUEUES));
@@ -158,7 +171,8 @@ impl Whims {
             _ => String::new(),
         };
         let last = self.driver.core.last;
-        let text = format!("SUBMIT {kind} queue={queue}{key}{expires}{other}{after}");
+        let said = self.one(if key.contains("serial") { &SAID[..3] } else { &SAID });
+        let text = format!("SUBMIT {kind} queue={queue}{key}{said}{expires}{other}{after}");
         self.ask(self.client, &text);
         let id = self.driver.core.last;
         if id > last {
@@ -196,14 +210,20 @@ impl Whims {
         if self.workers.len() < 4 {
             let (kinds, res) = (self.one(&["a", "a,b", "*"]), self.one(&["", " res=gpu:2"]));
             let slots = 1 + self.below(3);
-            self.joined += 1;
+            // Now and then the last one comes a second time.
+            self.joined += usize::from(self.joined == 0 || self.below(4) > 0);
             let hello = format!("worker name=w{} kinds={kinds} slots={slots}{res}", self.joined);
             let worker = self.driver.join(&hello);
             self.workers.push(worker);
         } else {
             let place = self.below(self.workers.len());
-            let peer = self.workers.swap_remove(place);
-            self.driver.apply(Event::Left { peer });
+            let verb = self.one(&["", "", "SLOTS 0", "SLOTS 2", "BYE"]);
+            if verb.is_empty() {
+                let peer = self.workers.swap_remove(place);
+                self.driver.apply(Event::Left { peer });
+            } else {
+                self.ask(self.workers[place], verb);
+            }
         }
         let runs = self.driver.take_runs();
         self.look(runs);
@@ -218,7 +238,7 @@ impl Whims {
     /// Nothing hinders any task any more: all end.
     fn end(&mut self) {
         for queue in QUEUES {
-            let policies = "limit=none key-limit=none route=hash spill=100";
+            let policies = "limit=none key-limit=none rate=none route=hash spill=100";
             self.ask(self.operator, &format!("QUEUE {queue} {policies}"));
             self.ask(self.operator, &format!("RESUME {queue}"));
         }
