@@ -229,12 +229,6 @@ impl Core {
 
     /// Gives a worker tasks as long as it has room and something waits for it.
     pub(super) fn feed(&mut self, worker: u32, fx: &mut Effects) {
-        self.serve_saved_first(fx);
-        self.feed_only(worker, fx);
-    }
-
-    /// As [`Core::feed`], where nobody comes first.
-    pub(super) fn feed_only(&mut self, worker: u32, fx: &mut Effects) {
         if self.step_reserved(worker, fx) || self.step_saved(worker, fx) {
             return;
         }

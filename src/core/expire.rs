@@ -42,7 +42,7 @@ impl Core {
                 Reason::Spill(class) => self.on_spill(class, fx),
                 Reason::Breaker(worker) => self.on_breaker(worker, fx),
                 Reason::Starved(class) => self.on_starved(class),
-                Reason::Rate(queue) => self.on_rate(queue, fx),
+                Reason::Rate(queue) => self.on_rate(queue),
                 Reason::Apart(id) => self.on_apart(id, fx),
                 Reason::Isolation => self.isolate_next(fx),
                 Reason::Housekeeping => self.on_housekeeping(fx),

@@ -220,15 +220,28 @@ impl Core {
     pub(super) fn serve_spilled(&mut self, number: u32, fx: &mut Effects) {
         // Whom one task did not meet along the ring the next does not meet either.
         let mut is_met = true;
-        while self.first_spilled(number).is_some() && self.pick_exists(number) {
-            let Some(slot) = self.take_spilled(number) else { return };
-            let along = if is_met { self.next_along_ring(slot) } else { None };
-            is_met &= along.is_some() || !self.tasks.at(slot).barred().is_empty();
-            let Some(worker) = along.or_else(|| self.pick(number)) else {
-                unreachable!("somebody able is free")
-            };
-            self.lease_as(slot, worker, How::Spilled, fx);
+        while let Some(met) = self.serve_first_spilled(number, is_met, fx) {
+            is_met &= met;
         }
+    }
+
+    /// Gives the first of them away; whether somebody may be met along the ring by the next. None if none
+    /// can be given to anybody.
+    pub(super) fn serve_first_spilled(
+        &mut self,
+        number: u32,
+        is_met: bool,
+        fx: &mut Effects,
+    ) -> Option<bool> {
+        self.first_spilled(number).filter(|_| self.pick_exists(number))?;
+        let slot = self.take_spilled(number)?;
+        let along = if is_met { self.next_along_ring(slot) } else { None };
+        let met = along.is_some() || !self.tasks.at(slot).barred().is_empty();
+        let Some(worker) = along.or_else(|| self.pick(number)) else {
+            unreachable!("somebody able is free")
+        };
+        self.lease_as(slot, worker, How::Spilled, fx);
+        Some(met)
     }
 
     /// The next worker along the ring that could have a task, as far as it is looked for.

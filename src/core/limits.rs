@@ -1,8 +1,8 @@
 //! How much of a queue runs at once and how fast runs begin: PAUSE, `limit=`, `rate=`, `key-limit=`.
 //!
 //! A queue is *open* while another of its runs may begin. Only then does it take turns with others for
-//! the workers of a pool, so that a closed queue costs nobody a look. What opens takes turns at once,
-//! and is served at the end of the turn. A task whose key has all the runs it may have is *set aside* until
+//! the workers of a pool, so that a closed queue costs nobody a look. What opens is served at the end of
+//! the turn, and takes turns from then on. A task whose key has all the runs it may have is *set aside* until
 //! one of them is over; it comes back at the end of that turn.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,8 +60,13 @@ pub(super) struct KeyRuns {
 }
 
 impl Core {
-    /// Whether another run of a queue may begin.
+    /// Whether another run of a queue may begin for anybody.
     pub(super) fn is_open(&self, queue: u32) -> bool {
+        self.may_open(queue) && !self.queues.queue(queue).runs.is_shut
+    }
+
+    /// Whether the policies of a queue let another run begin.
+    pub(super) fn may_open(&self, queue: u32) -> bool {
         let queue = self.queues.queue(queue);
         let policy = &queue.policy;
         !policy.paused
@@ -230,7 +235,7 @@ impl Core {
 
     /// Has the tasks that come back wait like any other. Where one was cancelled meanwhile, the next
     /// of its key comes.
-    fn bring_back(&mut self, fx: &mut Effects) {
+    pub(super) fn bring_back(&mut self, fx: &mut Effects) {
         while !self.returning.is_empty() {
             self.bring_back_once(fx);
         }
@@ -259,27 +264,29 @@ impl Core {
         }
     }
 
-    /// A queue may have opened or closed.
+    /// A queue may have opened or closed. One that has opened is served at the end of the turn: until then
+    /// nobody has a run of it, or whoever comes free first would have the next one whoever waits longest.
     pub(super) fn open_or_shut(&mut self, number: u32) {
         self.arm_rate(number);
-        let shut = !self.is_open(number);
-        let was = std::mem::replace(&mut self.queues.queue_mut(number).runs.is_shut, shut);
-        if was != shut {
-            for (_, pool) in self.workers.pools.iter_mut() {
-                if pool.heads.contains_key(&number) {
-                    if shut { pool.shares.rest(number) } else { pool.shares.wait(number) }
-                }
+        if self.may_open(number) {
+            self.opened.insert(number);
+        } else {
+            self.set_shut(number, true);
+        }
+    }
+
+    /// Has the pools take a queue for closed or not; true if that is new.
+    pub(super) fn set_shut(&mut self, number: u32, shut: bool) -> bool {
+        let runs = &mut self.queues.queue_mut(number).runs;
+        if std::mem::replace(&mut runs.is_shut, shut) == shut {
+            return false;
+        }
+        for (_, pool) in self.workers.pools.iter_mut() {
+            if pool.heads.contains_key(&number) {
+                if shut { pool.shares.rest(number) } else { pool.shares.wait(number) }
             }
         }
-        if !shut {
-            self.opened.insert(number);
-        }
-        // While it stays open, who is saved waits for room and not for the queue.
-        if was && !shut {
-            let saved = self.queues.queue(number).runs.saved.iter();
-            let saved = saved.map(|class| (self.queues.class(*class).saved_us, *class));
-            self.saved_first.extend(saved);
-        }
+        true
     }
 
     /// Sets the timer for the next beginning, if that is not yet due.
@@ -295,99 +302,10 @@ impl Core {
         }
     }
 
-    pub(super) fn on_rate(&mut self, number: u32, fx: &mut Effects) {
+    pub(super) fn on_rate(&mut self, number: u32) {
         if let Some(queue) = self.queues.find_queue_mut(number) {
             queue.runs.timer_us = None;
             self.open_or_shut(number);
-            self.serve_saved_first(fx);
-        }
-    }
-
-    /// Serves the queues that may have opened in this turn, and goes on with looks that were broken off.
-    pub(super) fn serve_opened(&mut self, fx: &mut Effects) {
-        self.serve_saved_first(fx);
-        self.bring_back(fx);
-        (self.put_aside, self.dropped) = (0, 0);
-        self.look_on();
-        let mut half_served = BTreeSet::new();
-        while let Some(number) = self.opened.pop_first() {
-            if self.queues.find_queue_mut(number).is_some() && !self.serve_queue(number, fx) {
-                half_served.insert(number);
-            }
-        }
-        self.opened = half_served;
-        self.feed_on(fx);
-        if self.isolation.current.is_none() && !self.isolation.waiting.is_empty() {
-            self.isolate_next(fx);
-        }
-    }
-
-    /// False if that was broken off.
-    fn serve_queue(&mut self, number: u32, fx: &mut Effects) -> bool {
-        while self.is_open(number)
-            && let Some(class) = self.first_servable(number)
-        {
-            if self.is_head_barred(class) {
-                let mut pools = self.queues.class(class).pools.clone().into_iter();
-                if pools.any(|pool| !self.pass_over_heads(pool, Some(number))) {
-                    return false;
-                }
-                continue;
-            }
-            let Some(worker) = self.pick(class) else { break };
-            let Some(slot) = self.take_first(class, NOBODY) else { continue };
-            self.lease(slot, worker, fx);
-        }
-        let its = |class: &&u32| self.queues.class(**class).queue == number;
-        for class in self.apart.keys().filter(its).copied().collect::<Vec<_>>() {
-            self.serve_apart(class, fx);
-        }
-        if self.queues.queue(number).policy.route.is_keyed() {
-            // Whoever is fed once has everything that it can have.
-            let mut fed = BTreeSet::new();
-            for class in self.queues.queue(number).classes.clone() {
-                self.serve_owners(class, &mut fed, fx);
-                self.serve_spilled(class, fx);
-            }
-        }
-        true
-    }
-
-    /// The unkeyed class of a queue with the first head that somebody free is able to do.
-    fn first_servable(&self, number: u32) -> Option<u32> {
-        let free = || {
-            let pools = self.workers.pools.iter().map(|(_, pool)| pool);
-            pools.filter(|pool| pool.free.total() > 0)
-        };
-        let heads = free().filter_map(|pool| pool.heads.get(&number)?.first().copied());
-        let bulky = |class: u32| {
-            let its = self.queues.class(class);
-            let (key, id) = its.listed.filter(|_| its.queue == number && its.amounts.is_some())?;
-            self.pick_exists(class).then_some((key, id, class))
-        };
-        // All of the pools or all of the queue, whichever are fewer: many queues may open at once.
-        let of_pools = || free().flat_map(|pool| pool.bulky.iter().copied());
-        let of_queue = &self.queues.queue(number).classes;
-        let first_bulky = if of_pools().take(of_queue.len()).count() < of_queue.len() {
-            of_pools().filter_map(bulky).min()
-        } else {
-            of_queue.iter().copied().filter_map(bulky).min()
-        };
-        heads.chain(first_bulky).min().map(|(_, _, class)| class)
-    }
-
-    fn serve_owners(&mut self, number: u32, fed: &mut BTreeSet<u32>, fx: &mut Effects) {
-        let owners: Vec<u32> = self.queues.class(number).owners.keys().copied().collect();
-        for owner in owners {
-            if !self.is_open(self.queues.class(number).queue) {
-                return;
-            }
-            if let Some(worker) = self.free_owner(number, owner)
-                && self.front(number, owner).is_some()
-                && fed.insert(worker)
-            {
-                self.feed(worker, fx);
-            }
         }
     }
 

@@ -8,7 +8,7 @@
 //! [`order`], [`limits`], [`rate`] and [`demand`], [`workers`] with their [`stock`], their [`standing`]
 //! in routes and the [`shares`] of queues in them, [`members`], [`spill`], [`holds`], [`turns`],
 //! [`after`], [`cron`], [`timers`]. Verbs are handlers: [`submit`], [`inbox`], [`dispatch`], [`pick`],
-//! [`heads`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`], [`join`],
+//! [`heads`], [`opened`], [`keyed`], [`finish`], [`release`], [`isolate`], [`breaker`], [`expire`], [`join`],
 //! [`control`], [`purge`]. Beside them [`restore`] rebuilds a core from records, [`view`] draws
 //! pictures for people, [`explain`] tells why, [`observe`] what happens, and [`check`] proves the
 //! invariants.
@@ -50,6 +50,7 @@ mod line;
 mod members;
 mod names;
 mod observe;
+mod opened;
 mod order;
 mod pick;
 mod purge;
@@ -216,9 +217,6 @@ pub struct Core {
     unsorted: BTreeSet<u32>,
     /// Classes for which a session is saved.
     saved: BTreeSet<u32>,
-    /// Those of them whose queues have opened, what was served last behind the others: what waits for a
-    /// session comes first then.
-    saved_first: BTreeSet<(u64, u32)>,
     /// Classes with a line of a worker, by the worker's name.
     owned: BTreeMap<u32, BTreeSet<u32>>,
     /// Released tasks that wait for others than those who released them, by class.
@@ -282,7 +280,6 @@ impl Core {
             released: BTreeSet::new(),
             unsorted: BTreeSet::new(),
             saved: BTreeSet::new(),
-            saved_first: BTreeSet::new(),
             owned: BTreeMap::new(),
             apart: BTreeMap::new(),
             crowded_us: 0,

@@ -5,7 +5,7 @@
 //! a session saved for it: that gets nothing else until the head fits. Between two such savings of a
 //! class lies half a minute, so that the small ones have their share as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::dispatch::NOBODY;
@@ -165,6 +165,10 @@ impl Core {
         if due_us > now_us {
             return self.arm_starved(number, due_us);
         }
+        if self.pick_exists(number) {
+            // There is room: it waits for its queue, and has its turn there.
+            return self.arm_starved(number, now_us.saturating_add(AGAIN_US));
+        }
         let Some(worker) = self.session_to_save(number, owner) else {
             let able = !self.queues.class(number).pools.is_empty();
             let again_us = if able { AGAIN_US } else { STARVED_US };
@@ -310,13 +314,14 @@ impl Core {
         }
     }
 
-    /// A queue has opened, and may close with the next run: whoever a session is saved for there has
-    /// waited longest.
-    pub(super) fn serve_saved_first(&mut self, fx: &mut Effects) {
-        while let Some((_, number)) = self.saved_first.pop_first() {
-            let class = self.queues.find_class_mut(number);
-            if let Some(worker) = class.and_then(|class| class.saved) {
-                self.feed_only(worker, fx);
+    /// A queue has opened, and may close with the next run: whoever a session is saved for there comes
+    /// first, and of several the one whose last saving is longest ago.
+    pub(super) fn serve_saved(&mut self, queue: u32, fx: &mut Effects) {
+        let saved = self.queues.queue(queue).runs.saved.iter();
+        let saved = saved.map(|class| (self.queues.class(*class).saved_us, *class));
+        for (_, class) in saved.collect::<BTreeSet<_>>() {
+            if let Some(worker) = self.queues.class(class).saved {
+                self.feed(worker, fx);
             }
         }
     }

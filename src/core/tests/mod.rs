@@ -16,6 +16,7 @@
 //! - `whims`: anything at all, in any order.
 
 mod after;
+mod bounds;
 mod crons;
 mod drift;
 mod jumps;

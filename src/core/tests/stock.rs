@@ -172,8 +172,8 @@ fn who_starves_behind_a_crowd_that_has_expired_is_found() {
     assert_eq!(driver.core.saved.len(), 1, "it has waited for half a minute");
 }
 
-/// A big task among small ones that come all the time, in a queue that is hardly ever open: after how
-/// many seconds it runs.
+/// A big task among small ones that come all the time, in a queue that is hardly ever open: for how many
+/// seconds those that came later run before it.
 fn wait_of_a_big_one(policies: &str) -> Option<u64> {
     let mut driver = Driver::new(7);
     let client = driver.join("operator");
@@ -182,18 +182,18 @@ fn wait_of_a_big_one(policies: &str) -> Option<u64> {
     }
     let mut runs = vec![(0, driver.submit(client, "SUBMIT small res=cpu:1\n"))];
     driver.ask(client, &format!("QUEUE default {policies}\n"));
-    let mut big = None;
-    for second in 0..180 {
+    let (mut big, mut overtaken) = (None, None);
+    for second in 0..600 {
         // What ends makes room for another of the same queue at once.
         let over: Vec<Run> =
             runs.extract_if(.., |(since, _)| *since + 2 < second).map(|(_, run)| run).collect();
         let mut begun: Vec<Run> = over.into_iter().flat_map(|run| driver.done(run)).collect();
-        for _ in 0..5 {
-            begun.extend(driver.ask(client, "SUBMIT small res=cpu:1\n"));
-        }
         if second == 10 {
             begun.extend(driver.ask(client, "SUBMIT big res=cpu:8\n"));
             big = Some(driver.core.last);
+        }
+        for _ in 0..2 {
+            begun.extend(driver.ask(client, "SUBMIT small res=cpu:1\n"));
         }
         begun.extend(driver.settle());
         begun.extend(driver.pass(1000));
@@ -201,7 +201,10 @@ fn wait_of_a_big_one(policies: &str) -> Option<u64> {
         driver.core.check();
         driver.core.check_idle();
         if begun.iter().any(|run| Some(run.id) == big) {
-            return Some(second - 10);
+            return Some(second - overtaken.unwrap_or(second));
+        }
+        if begun.iter().any(|run| big.is_some_and(|big| run.id > big)) {
+            overtaken = overtaken.or(Some(second));
         }
         runs.extend(begun.into_iter().map(|run| (second, run)));
     }
@@ -306,4 +309,25 @@ fn time_of_small_ones(classes: usize, ms: u64) -> Duration {
 fn a_run_of_an_open_queue_costs_no_look_at_all_saved_sessions() {
     let (none, many) = (time_of_small_ones(400, 1), time_of_small_ones(400, 30_000));
     assert!(many < 8 * none, "{many:?} while sessions are saved, else {none:?}");
+}
+
+#[test]
+fn nobody_is_saved_for_what_waits_for_the_queue_and_not_for_room() {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    driver.join("worker name=w kinds=* slots=8 res=cpu:8");
+    let run = driver.submit(client, "SUBMIT small queue=q res=cpu:1\n");
+    driver.ask(client, "QUEUE q limit=1\n");
+    driver.ask(client, "SUBMIT small queue=q res=cpu:1\n");
+    let next = driver.core.last;
+    for _ in 0..300 {
+        driver.pass(1000);
+        driver.settle();
+        driver.core.check();
+        assert!(driver.core.saved.is_empty(), "there is room for it all the time");
+        let other = driver.submit(client, "SUBMIT small\n");
+        driver.done(other);
+    }
+    driver.done(run);
+    assert_eq!(driver.settle().first().map(|run| run.id), Some(next));
 }
