@@ -278,7 +278,7 @@ impl Core {
                     assert_eq!(weight > 0, free, "room of worker {worker} for demand {demand}");
                 }
             }
-            let open = |queue: &&u32| self.is_open(**queue);
+            let open = |queue: &&u32| self.may_open(**queue);
             let wanted: BTreeSet<u32> = pool.heads.keys().filter(open).copied().collect();
             let waiting: BTreeSet<u32> = pool.shares.waiting().collect();
             assert_eq!(waiting, wanted, "queues that take turns in pool {number}");

@@ -27,6 +27,8 @@ pub(super) struct Runs {
     pub(super) last: Beat,
     /// The pools take it for closed.
     pub(super) is_shut: bool,
+    /// It has opened in this turn and is served at the end of it; until then it gives nobody a run.
+    pub(super) is_opening: bool,
     /// `rate=`: when a timer is set; until it is over the queue is closed.
     pub(super) timer_us: Option<u64>,
     /// `key-limit=`: by key.
@@ -62,7 +64,7 @@ pub(super) struct KeyRuns {
 impl Core {
     /// Whether another run of a queue may begin for anybody.
     pub(super) fn is_open(&self, queue: u32) -> bool {
-        self.may_open(queue) && !self.queues.queue(queue).runs.is_shut
+        self.may_open(queue) && !self.queues.queue(queue).runs.is_opening
     }
 
     /// Whether the policies of a queue let another run begin.
@@ -264,29 +266,24 @@ impl Core {
         }
     }
 
-    /// A queue may have opened or closed. One that has opened is served at the end of the turn: until then
-    /// nobody has a run of it, or whoever comes free first would have the next one whoever waits longest.
+    /// A queue may have opened or closed. Of one that has opened nobody has a run before the end of the turn:
+    /// or whoever comes free first would have the next one, whoever waits longest.
     pub(super) fn open_or_shut(&mut self, number: u32) {
         self.arm_rate(number);
-        if self.may_open(number) {
-            self.opened.insert(number);
-        } else {
-            self.set_shut(number, true);
-        }
-    }
-
-    /// Has the pools take a queue for closed or not; true if that is new.
-    pub(super) fn set_shut(&mut self, number: u32, shut: bool) -> bool {
+        let shut = !self.may_open(number);
         let runs = &mut self.queues.queue_mut(number).runs;
-        if std::mem::replace(&mut runs.is_shut, shut) == shut {
-            return false;
-        }
-        for (_, pool) in self.workers.pools.iter_mut() {
-            if pool.heads.contains_key(&number) {
-                if shut { pool.shares.rest(number) } else { pool.shares.wait(number) }
+        let was = std::mem::replace(&mut runs.is_shut, shut);
+        runs.is_opening = !shut && (was || runs.is_opening);
+        if was != shut {
+            for (_, pool) in self.workers.pools.iter_mut() {
+                if pool.heads.contains_key(&number) {
+                    if shut { pool.shares.rest(number) } else { pool.shares.wait(number) }
+                }
             }
         }
-        true
+        if !shut {
+            self.opened.insert(number);
+        }
     }
 
     /// Sets the timer for the next beginning, if that is not yet due.

@@ -1,5 +1,6 @@
 //! Queues that have opened are served at the end of the turn: of what waits, whoever comes first has the
-//! next run that may begin, whichever worker may do it.
+//! next run that may begin, whichever worker may do it. A worker for which such a queue would be the next in
+//! turn waits for what becomes of it.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +29,7 @@ impl Core {
 
     /// False if that was broken off.
     fn serve_queue(&mut self, number: u32, fx: &mut Effects) -> bool {
-        if self.may_open(number) && self.set_shut(number, false) {
+        if std::mem::take(&mut self.queues.queue_mut(number).runs.is_opening) {
             self.serve_saved(number, fx);
         }
         while self.is_open(number)
@@ -43,6 +44,7 @@ impl Core {
             }
             let Some(worker) = self.pick(class) else { break };
             let Some(slot) = self.take_first(class, NOBODY) else { continue };
+            self.note_served(worker, class);
             self.lease(slot, worker, fx);
         }
         let its = |class: &&u32| self.queues.class(**class).queue == number;
@@ -83,6 +85,7 @@ impl Core {
                 } else if let Some(worker) = self.free_owner(class, owner)
                     && let Some(slot) = self.take_first(class, owner)
                 {
+                    self.note_served(worker, class);
                     self.lease_as(slot, worker, How::Owner, fx);
                 }
                 heads.extend(self.keyed_head(class, owner));

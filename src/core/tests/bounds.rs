@@ -62,3 +62,40 @@ fn who_came_first_has_the_next_run_whoever_may_do_it() {
         }
     }
 }
+
+#[test]
+fn a_queue_at_its_limit_has_its_share_of_a_busy_worker() {
+    for route in ["weighted-random", "hash spill=none"] {
+        for (weight, share) in [(10, 200), (1, 20)] {
+            let mut driver = Driver::new(7);
+            let client = driver.join("operator");
+            driver.join("worker name=w kinds=* slots=1");
+            let mut run = driver.submit(client, "SUBMIT a queue=bounded\n");
+            driver.ask(client, "SUBMIT a queue=other\n");
+            let policies = format!("limit=1 weight={weight} route={route}");
+            driver.ask(client, &format!("QUEUE bounded {policies}\n"));
+            driver.ask(client, &format!("QUEUE other weight={} route={route}\n", 11 - weight));
+            for _ in 0..300 {
+                driver.ask(client, "SUBMIT b queue=bounded\n");
+                driver.ask(client, "SUBMIT c queue=other\n");
+            }
+            driver.settle();
+            let mut bounded = 0;
+            for _ in 0..220 {
+                let mut runs = driver.done(run);
+                runs.extend(driver.settle());
+                driver.core.check();
+                driver.core.check_idle();
+                assert_eq!(runs.len(), 1);
+                run = runs[0];
+                let full = driver
+                    .core
+                    .queues
+                    .iter()
+                    .any(|(_, queue)| queue.runs.count > 0 && queue.policy.limit.is_some());
+                bounded += usize::from(full);
+            }
+            assert!(bounded.abs_diff(share) <= 4, "{policies}: {bounded} of 220, not {share}");
+        }
+    }
+}
