@@ -1,8 +1,8 @@
 //! How much of a queue runs at once and how fast runs begin: PAUSE, `limit=`, `rate=`, `key-limit=`.
 //!
 //! A queue is *open* while another of its runs may begin. Only then does it take turns with others for
-//! the workers of a pool, so that a closed queue costs nobody a look. What opens is served at the end of
-//! the turn, and takes turns from then on. A task whose key has all the runs it may have is *set aside* until
+//! the workers of a pool, so that a closed queue costs nobody a look. What opens takes turns again, and
+//! gives its runs away at the end of the turn of the core. A task whose key has all the runs it may have is *set aside* until
 //! one of them is over; it comes back at the end of that turn.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -205,7 +205,7 @@ pub struct Core {
     dropped: usize,
     /// Classes at whose line the look for a task whose key has room was broken off.
     half_looked: BTreeSet<u32>,
-    /// Workers whose look for a task was broken off.
+    /// Workers whose look for a task was broken off, or that wait for what becomes of a queue that opens.
     half_fed: BTreeSet<u32>,
     /// Tasks that have expired, to be ended with the next look at deadlines.
     lapsed: VecDeque<TaskId>,
