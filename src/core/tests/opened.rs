@@ -1,0 +1,47 @@
+//! Queues that open at the end of a turn: who shares workers with them, and what else waits for that.
+
+use super::{Driver, Run};
+
+/// For how many seconds a big task waits for its owner, whom small ones keep busy, while another worker
+/// that may not have it is idle.
+fn wait_for_owner(policies: &str) -> Option<u64> {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    for name in ["v", "w"] {
+        driver.join(&format!("worker name={name} kinds=* slots=8 res=cpu:8"));
+    }
+    let small = "SUBMIT small key=k res=cpu:1\n";
+    let mut runs = vec![(0, driver.submit(client, small))];
+    driver.ask(client, &format!("QUEUE default {policies}\n"));
+    let mut big = None;
+    for second in 0..300 {
+        let over: Vec<Run> =
+            runs.extract_if(.., |(since, _)| *since + 2 < second).map(|(_, run)| run).collect();
+        let mut begun: Vec<Run> = over.into_iter().flat_map(|run| driver.done(run)).collect();
+        for _ in 0..3 {
+            begun.extend(driver.ask(client, small));
+        }
+        if second == 10 {
+            begun.extend(driver.ask(client, "SUBMIT big key=k res=cpu:8\n"));
+            big = Some(driver.core.last);
+        }
+        begun.extend(driver.settle());
+        begun.extend(driver.pass(1000));
+        begun.extend(driver.settle());
+        driver.core.check();
+        driver.core.check_idle();
+        if begun.iter().any(|run| Some(run.id) == big) {
+            return Some(second - 10);
+        }
+        runs.extend(begun.into_iter().map(|run| (second, run)));
+    }
+    None
+}
+
+#[test]
+fn a_big_one_has_its_owner_saved_though_others_who_may_not_have_it_are_idle() {
+    for policies in ["route=hash spill=none", "route=modulo", "limit=100 route=hash spill=none"] {
+        let wait = wait_for_owner(policies);
+        assert!(wait.is_some_and(|seconds| seconds <= 60), "{policies}: {wait:?}");
+    }
+}
