@@ -162,8 +162,10 @@ impl Core {
     /// A queue that may open does so at the end of the turn, and one that may not is shut.
     fn check_opened(&self) {
         for (number, queue) in self.queues.iter() {
-            let (may, shut) = (self.may_open(number), queue.runs.is_shut);
-            assert!(may != shut || self.opened.contains(&number), "queue {number}: {may}, {shut}");
+            let (may, runs) = (self.may_open(number), &queue.runs);
+            assert_eq!(may, !runs.is_shut, "whether queue {number} may open");
+            let served = self.opened.contains(&number);
+            assert!(!runs.is_opening || may && served, "queue {number} opens for nobody");
         }
     }
 
@@ -287,7 +289,7 @@ impl Core {
                     assert_eq!(weight > 0, free, "room of worker {worker} for demand {demand}");
                 }
             }
-            let open = |queue: &&u32| self.is_open(**queue);
+            let open = |queue: &&u32| self.may_open(**queue);
             let wanted: BTreeSet<u32> = pool.heads.keys().filter(open).copied().collect();
             let waiting: BTreeSet<u32> = pool.shares.waiting().collect();
             assert_eq!(waiting, wanted, "queues that take turns in pool {number}");

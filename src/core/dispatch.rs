@@ -250,6 +250,11 @@ impl Core {
             let apart = self.first_apart(worker, pool);
             let next = [common, bulky, keyed, apart].into_iter().flatten().min()?;
             let (_, _, _, class, source) = next;
+            if !self.is_open(self.queues.class(class).queue) {
+                // It is served at the end of the turn, and the worker is fed after that.
+                self.half_fed.insert(worker);
+                return None;
+            }
             let slot = match source {
                 Source::Own => self.take_first(class, name)?,
                 Source::Spilled => self.take_spilled(class)?,
@@ -269,10 +274,16 @@ impl Core {
             };
             break (class, source, slot);
         };
+        self.count_turn(worker, class);
+        Some((slot, source))
+    }
+
+    /// A queue has its turn with a worker.
+    pub(super) fn count_turn(&mut self, worker: u32, class: u32) {
+        let Some((pool, _)) = self.workers.sessions.at(worker).pool else { return };
         let queue = self.queues.class(class).queue;
         let weight = self.queues.queue(queue).policy.weight;
         self.workers.pools.at_mut(pool).shares.serve(queue, weight);
-        Some((slot, source))
     }
 
     fn first_common(&mut self, pool: u32) -> Option<Next> {
@@ -286,7 +297,7 @@ impl Core {
     fn first_bulky(&self, worker: u32, pool: u32) -> Option<Next> {
         let bulky = self.workers.pools.at(pool).bulky.iter().copied();
         let fitting = bulky.filter(|number| {
-            self.fits(worker, *number) && self.is_open(self.queues.class(*number).queue)
+            self.fits(worker, *number) && self.may_open(self.queues.class(*number).queue)
         });
         let heads = fitting.filter_map(|number| {
             let class = self.queues.class(number);
@@ -310,7 +321,7 @@ impl Core {
             last = Some(number);
             let class = self.queues.class(number);
             let able = class.pools.contains(&pool) && self.fits(worker, number);
-            if !able || !self.is_open(class.queue) {
+            if !able || !self.may_open(class.queue) {
                 continue;
             }
             if let Some(place) = self.front(number, name) {

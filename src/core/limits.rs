@@ -1,8 +1,8 @@
 //! How much of a queue runs at once and how fast runs begin: PAUSE, `limit=`, `rate=`, `key-limit=`.
 //!
 //! A queue is *open* while another of its runs may begin. Only then does it take turns with others for
-//! the workers of a pool, so that a closed queue costs nobody a look. What opens is served at the end of
-//! the turn, and takes turns from then on. A task whose key has all the runs it may have is *set aside* until
+//! the workers of a pool, so that a closed queue costs nobody a look. What opens takes turns at once,
+//! and is served at the end of the turn: a worker whose turn it has waits until then. A task whose key has all the runs it may have is *set aside* until
 //! one of them is over; it comes back at the end of that turn.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +25,10 @@ pub(super) struct Runs {
     pub(super) count: u32,
     /// `rate=`: when the last run began, by an even spread, or of the start.
     pub(super) last: Beat,
-    /// The pools take it for closed.
+    /// No run may begin, and the pools take it for closed.
     pub(super) is_shut: bool,
+    /// It has opened in this turn and was not served yet: it takes turns, but nobody has a run of it.
+    pub(super) is_opening: bool,
     /// `rate=`: when a timer is set; until it is over the queue is closed.
     pub(super) timer_us: Option<u64>,
     /// `key-limit=`: by key.
@@ -62,7 +64,7 @@ pub(super) struct KeyRuns {
 impl Core {
     /// Whether another run of a queue may begin for anybody.
     pub(super) fn is_open(&self, queue: u32) -> bool {
-        self.may_open(queue) && !self.queues.queue(queue).runs.is_shut
+        self.may_open(queue) && !self.queues.queue(queue).runs.is_opening
     }
 
     /// Whether the policies of a queue let another run begin.
@@ -264,29 +266,25 @@ impl Core {
         }
     }
 
-    /// A queue may have opened or closed. One that has opened is served at the end of the turn: until then
-    /// nobody has a run of it, or whoever comes free first would have the next one whoever waits longest.
+    /// A queue may have opened or closed. One that has opened takes turns from now on, and is served at the
+    /// end of the turn: until then nobody has a run of it, or whoever comes free first would have the next
+    /// one whoever waits longest.
     pub(super) fn open_or_shut(&mut self, number: u32) {
         self.arm_rate(number);
-        if self.may_open(number) {
-            self.opened.insert(number);
-        } else {
-            self.set_shut(number, true);
-        }
-    }
-
-    /// Has the pools take a queue for closed or not; true if that is new.
-    pub(super) fn set_shut(&mut self, number: u32, shut: bool) -> bool {
+        let shut = !self.may_open(number);
         let runs = &mut self.queues.queue_mut(number).runs;
-        if std::mem::replace(&mut runs.is_shut, shut) == shut {
-            return false;
-        }
-        for (_, pool) in self.workers.pools.iter_mut() {
-            if pool.heads.contains_key(&number) {
-                if shut { pool.shares.rest(number) } else { pool.shares.wait(number) }
+        let was = std::mem::replace(&mut runs.is_shut, shut);
+        runs.is_opening = !shut && (was || runs.is_opening);
+        if was != shut {
+            for (_, pool) in self.workers.pools.iter_mut() {
+                if pool.heads.contains_key(&number) {
+                    if shut { pool.shares.rest(number) } else { pool.shares.wait(number) }
+                }
             }
         }
-        true
+        if !shut {
+            self.opened.insert(number);
+        }
     }
 
     /// Sets the timer for the next beginning, if that is not yet due.

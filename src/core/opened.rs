@@ -28,7 +28,7 @@ impl Core {
 
     /// False if that was broken off.
     fn serve_queue(&mut self, number: u32, fx: &mut Effects) -> bool {
-        if self.may_open(number) && self.set_shut(number, false) {
+        if std::mem::take(&mut self.queues.queue_mut(number).runs.is_opening) {
             self.serve_saved(number, fx);
         }
         while self.is_open(number)
@@ -43,6 +43,7 @@ impl Core {
             }
             let Some(worker) = self.pick(class) else { break };
             let Some(slot) = self.take_first(class, NOBODY) else { continue };
+            self.count_turn(worker, class);
             self.lease(slot, worker, fx);
         }
         let its = |class: &&u32| self.queues.class(**class).queue == number;
@@ -83,6 +84,7 @@ impl Core {
                 } else if let Some(worker) = self.free_owner(class, owner)
                     && let Some(slot) = self.take_first(class, owner)
                 {
+                    self.count_turn(worker, class);
                     self.lease_as(slot, worker, How::Owner, fx);
                 }
                 heads.extend(self.keyed_head(class, owner));

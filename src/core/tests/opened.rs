@@ -1,6 +1,47 @@
 //! Queues that open at the end of a turn: who shares workers with them, and what else waits for that.
 
+use std::collections::BTreeMap;
+
 use super::{Driver, Run};
+
+/// A queue of weight 9 under those policies and another of weight 1 share one slot, and never run dry:
+/// how many of 200 runs each has.
+fn shared(policies: &str) -> BTreeMap<String, u32> {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    driver.join("worker name=w kinds=*");
+    let mut runs = driver.ask(client, "SUBMIT a queue=q key=k\n");
+    driver.ask(client, &format!("QUEUE q weight=9 {policies}\n"));
+    for _ in 0..300 {
+        driver.ask(client, "SUBMIT a queue=q key=k\n");
+        driver.ask(client, "SUBMIT a queue=other\n");
+    }
+    let mut counts = BTreeMap::new();
+    for _ in 0..200 {
+        runs.extend(driver.pass(1000));
+        runs.extend(driver.settle());
+        driver.core.check_idle();
+        assert_eq!(runs.len(), 1, "one at a time");
+        let run = runs.remove(0);
+        let slot = driver.core.tasks.find(run.id).unwrap();
+        let class = driver.core.tasks.at(slot).class;
+        let queue = driver.core.queues.queue(driver.core.queues.class(class).queue).name;
+        *counts.entry(driver.core.queue_names.name(queue).to_string()).or_default() += 1;
+        runs.extend(driver.done(run));
+    }
+    counts
+}
+
+#[test]
+fn a_queue_at_its_limit_has_its_share_of_a_slot() {
+    for policies in
+        ["order=fcfs", "rate=1000", "limit=2", "limit=1", "limit=1 route=hash spill=none"]
+    {
+        let counts = shared(policies);
+        let its = counts.get("q").copied().unwrap_or(0);
+        assert!((170..=190).contains(&its), "{policies:?}: {counts:?}");
+    }
+}
 
 /// For how many seconds a big task waits for its owner, whom small ones keep busy, while another worker
 /// that may not have it is idle.
