@@ -30,6 +30,7 @@ impl Core {
     fn serve_queue(&mut self, number: u32, fx: &mut Effects) -> bool {
         if std::mem::take(&mut self.queues.queue_mut(number).runs.is_opening) {
             self.serve_saved(number, fx);
+            self.isolate_next_of(number, fx);
         }
         while self.is_open(number)
             && let Some(class) = self.first_servable(number)

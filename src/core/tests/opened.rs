@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Driver, Run};
+use crate::core::Event;
 
 /// A queue of weight 9 under those policies and another of weight 1 share one slot, and never run dry:
 /// how many of 200 runs each has.
@@ -84,5 +85,53 @@ fn a_big_one_has_its_owner_saved_though_others_who_may_not_have_it_are_idle() {
     for policies in ["route=hash spill=none", "route=modulo", "limit=100 route=hash spill=none"] {
         let wait = wait_for_owner(policies);
         assert!(wait.is_some_and(|seconds| seconds <= 60), "{policies}: {wait:?}");
+    }
+}
+
+/// A task that two workers were lost with, in a queue in which others wait all the time: after how many
+/// runs it has its own.
+fn wait_of_a_suspect(policies: &str) -> Option<usize> {
+    let mut driver = Driver::new(7);
+    let client = driver.join("operator");
+    let first = driver.join("worker name=w0 kinds=*");
+    let suspect = driver.submit(client, "SUBMIT a backoff=0\n").id;
+    driver.ask(client, &format!("QUEUE default {policies}\n"));
+    let second = driver.join("worker name=w1 kinds=*");
+    driver.apply(Event::Left { peer: first });
+    let mut runs = go_on(&mut driver);
+    assert_eq!(runs.pop().map(|run| (run.to, run.id)), Some((second, suspect)));
+    for _ in 0..100 {
+        driver.ask(client, "SUBMIT b\n");
+    }
+    driver.join("worker name=w2 kinds=*");
+    driver.apply(Event::Left { peer: second });
+    for count in 0..90 {
+        runs.extend(go_on(&mut driver));
+        assert_eq!(runs.len(), 1, "one at a time");
+        let run = runs.remove(0);
+        if run.id == suspect {
+            return Some(count);
+        }
+        runs.extend(driver.done(run));
+    }
+    None
+}
+
+/// Lets a second pass; what is pushed to workers meanwhile.
+fn go_on(driver: &mut Driver) -> Vec<Run> {
+    let mut runs = driver.take_runs();
+    runs.extend(driver.settle());
+    runs.extend(driver.pass(1000));
+    runs.extend(driver.settle());
+    driver.core.check();
+    driver.core.check_idle();
+    runs
+}
+
+#[test]
+fn a_suspect_has_its_turn_in_a_queue_at_its_bounds() {
+    for policies in ["limit=2", "limit=1", "limit=1 order=priority"] {
+        let wait = wait_of_a_suspect(policies);
+        assert!(wait.is_some_and(|runs| runs <= 10), "{policies}: {wait:?}");
     }
 }
