@@ -67,7 +67,11 @@ impl Core {
 
     /// Gives the runs of a keyed queue that may begin to those who come first, whoever owns them.
     fn serve_in_order(&mut self, number: u32, fx: &mut Effects) {
-        let mut heads = BTreeSet::new();
+        if !self.is_open(number) {
+            return;
+        }
+        // Of classes whose first spilled task met nobody along the ring the next does not either.
+        let (mut heads, mut unmet) = (BTreeSet::new(), BTreeSet::new());
         for class in self.queues.queue(number).classes.clone() {
             let owners: Vec<u32> = self.queues.class(class).owners.keys().copied().collect();
             let lines = owners.into_iter().chain([NOBODY]);
@@ -81,7 +85,8 @@ impl Core {
             let now = self.keyed_head(class, owner);
             if now == Some(head) {
                 if owner == NOBODY {
-                    self.serve_first_spilled(class, true, fx);
+                    let met = self.serve_first_spilled(class, !unmet.contains(&class), fx);
+                    unmet.extend(met.filter(|met| !met).map(|_| class));
                 } else if let Some(worker) = self.free_owner(class, owner)
                     && let Some(slot) = self.take_first(class, owner)
                 {
