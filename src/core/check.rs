@@ -30,6 +30,7 @@ impl Core {
     /// With the invariant that does not hold, and where.
     pub fn check(&self) {
         self.check_counts();
+        self.check_opened();
         self.check_leases();
         self.check_lines();
         self.check_pools();
@@ -156,6 +157,16 @@ impl Core {
         let mut totals = self.totals();
         let ended = *totals.of(State::Done);
         assert_eq!(totals.held(), self.tasks.len() as u64, "held tasks, beside {ended} done");
+    }
+
+    /// A queue that may open does so at the end of the turn, and one that may not is shut.
+    fn check_opened(&self) {
+        for (number, queue) in self.queues.iter() {
+            let (may, runs) = (self.may_open(number), &queue.runs);
+            assert_eq!(may, !runs.is_shut, "whether queue {number} may open");
+            let served = self.opened.contains(&number);
+            assert!(!runs.is_opening || may && served, "queue {number} opens for nobody");
+        }
     }
 
     fn check_leases(&self) {

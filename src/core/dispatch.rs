@@ -250,7 +250,8 @@ impl Core {
             let apart = self.first_apart(worker, pool);
             let next = [common, bulky, keyed, apart].into_iter().flatten().min()?;
             let (_, _, _, class, source) = next;
-            if self.queues.queue(self.queues.class(class).queue).runs.is_opening {
+            if !self.is_open(self.queues.class(class).queue) {
+                // It is served at the end of the turn, and the worker is fed after that.
                 self.half_fed.insert(worker);
                 return None;
             }
@@ -273,12 +274,12 @@ impl Core {
             };
             break (class, source, slot);
         };
-        self.note_served(worker, class);
+        self.count_turn(worker, class);
         Some((slot, source))
     }
 
-    /// A worker in demand is given a task of a class: its queue has had a turn.
-    pub(super) fn note_served(&mut self, worker: u32, class: u32) {
+    /// A queue has its turn with a worker.
+    pub(super) fn count_turn(&mut self, worker: u32, class: u32) {
         let Some((pool, _)) = self.workers.sessions.at(worker).pool else { return };
         let queue = self.queues.class(class).queue;
         let weight = self.queues.queue(queue).policy.weight;

@@ -53,18 +53,36 @@ impl Core {
 
     /// Has a worker emptied for the next suspect, if it is time and somebody is able.
     pub(super) fn isolate_next(&mut self, fx: &mut Effects) {
-        if self.isolation.current.is_some() || self.now.mono_us < self.isolation.not_before_us {
-            return;
-        }
-        if let Some((id, worker)) = self.next_suspect() {
+        if self.may_isolate()
+            && let Some((id, worker)) = self.next_suspect()
+        {
             self.reserve(id, worker);
             self.step_reserved(worker, fx);
         }
     }
 
+    /// As [`Core::isolate_next`], for a queue that has opened and may close with the next run.
+    pub(super) fn isolate_next_of(&mut self, queue: u32, fx: &mut Effects) {
+        let its = |(class, _): &(u32, TaskId)| self.queues.class(*class).queue == queue;
+        if self.may_isolate()
+            && let Some((id, worker)) = self.first_able(self.isolation.firsts().filter(its))
+        {
+            self.reserve(id, worker);
+            self.step_reserved(worker, fx);
+        }
+    }
+
+    /// Whether it is time for the next suspect.
+    fn may_isolate(&self) -> bool {
+        self.isolation.current.is_none() && self.now.mono_us >= self.isolation.not_before_us
+    }
+
     /// The first suspect that somebody is able to run, and who is least busy of them.
     pub(super) fn next_suspect(&self) -> Option<(TaskId, u32)> {
-        let firsts = self.isolation.firsts();
+        self.first_able(self.isolation.firsts())
+    }
+
+    fn first_able(&self, firsts: impl Iterator<Item = (u32, TaskId)>) -> Option<(TaskId, u32)> {
         let open = firsts.filter(|(class, id)| self.may_begin(*class, *id));
         let able = open.filter_map(|(class, id)| Some((id, self.least_busy(class)?)));
         able.min()

@@ -1,8 +1,8 @@
 //! How much of a queue runs at once and how fast runs begin: PAUSE, `limit=`, `rate=`, `key-limit=`.
 //!
 //! A queue is *open* while another of its runs may begin. Only then does it take turns with others for
-//! the workers of a pool, so that a closed queue costs nobody a look. What opens takes turns again, and
-//! gives its runs away at the end of the turn of the core. A task whose key has all the runs it may have is *set aside* until
+//! the workers of a pool, so that a closed queue costs nobody a look. What opens takes turns at once,
+//! and is served at the end of the turn: a worker whose turn it has waits until then. A task whose key has all the runs it may have is *set aside* until
 //! one of them is over; it comes back at the end of that turn.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,9 +25,9 @@ pub(super) struct Runs {
     pub(super) count: u32,
     /// `rate=`: when the last run began, by an even spread, or of the start.
     pub(super) last: Beat,
-    /// The pools take it for closed.
+    /// No run may begin, and the pools take it for closed.
     pub(super) is_shut: bool,
-    /// It has opened in this turn and is served at the end of it; until then it gives nobody a run.
+    /// It has opened in this turn and was not served yet: it takes turns, but nobody has a run of it.
     pub(super) is_opening: bool,
     /// `rate=`: when a timer is set; until it is over the queue is closed.
     pub(super) timer_us: Option<u64>,
@@ -266,8 +266,9 @@ impl Core {
         }
     }
 
-    /// A queue may have opened or closed. Of one that has opened nobody has a run before the end of the turn:
-    /// or whoever comes free first would have the next one, whoever waits longest.
+    /// A queue may have opened or closed. One that has opened takes turns from now on, and is served at the
+    /// end of the turn: until then nobody has a run of it, or whoever comes free first would have the next
+    /// one whoever waits longest.
     pub(super) fn open_or_shut(&mut self, number: u32) {
         self.arm_rate(number);
         let shut = !self.may_open(number);

@@ -31,6 +31,7 @@ impl Core {
     fn serve_queue(&mut self, number: u32, fx: &mut Effects) -> bool {
         if std::mem::take(&mut self.queues.queue_mut(number).runs.is_opening) {
             self.serve_saved(number, fx);
+            self.isolate_next_of(number, fx);
         }
         while self.is_open(number)
             && let Some(class) = self.first_servable(number)
@@ -44,7 +45,7 @@ impl Core {
             }
             let Some(worker) = self.pick(class) else { break };
             let Some(slot) = self.take_first(class, NOBODY) else { continue };
-            self.note_served(worker, class);
+            self.count_turn(worker, class);
             self.lease(slot, worker, fx);
         }
         let its = |class: &&u32| self.queues.class(**class).queue == number;
@@ -67,7 +68,11 @@ impl Core {
 
     /// Gives the runs of a keyed queue that may begin to those who come first, whoever owns them.
     fn serve_in_order(&mut self, number: u32, fx: &mut Effects) {
-        let mut heads = BTreeSet::new();
+        if !self.is_open(number) {
+            return;
+        }
+        // Of classes whose first spilled task met nobody along the ring the next does not either.
+        let (mut heads, mut unmet) = (BTreeSet::new(), BTreeSet::new());
         for class in self.queues.queue(number).classes.clone() {
             let owners: Vec<u32> = self.queues.class(class).owners.keys().copied().collect();
             let lines = owners.into_iter().chain([NOBODY]);
@@ -81,11 +86,12 @@ impl Core {
             let now = self.keyed_head(class, owner);
             if now == Some(head) {
                 if owner == NOBODY {
-                    self.serve_first_spilled(class, true, fx);
+                    let met = self.serve_first_spilled(class, !unmet.contains(&class), fx);
+                    unmet.extend(met.filter(|met| !met).map(|_| class));
                 } else if let Some(worker) = self.free_owner(class, owner)
                     && let Some(slot) = self.take_first(class, owner)
                 {
-                    self.note_served(worker, class);
+                    self.count_turn(worker, class);
                     self.lease_as(slot, worker, How::Owner, fx);
                 }
                 heads.extend(self.keyed_head(class, owner));

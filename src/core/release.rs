@@ -234,7 +234,7 @@ impl Core {
             let class = self.queues.class(number);
             if class.pools.binary_search(&pool).is_ok()
                 && self.fits(worker, number)
-                && self.is_open(class.queue)
+                && self.may_open(class.queue)
                 && let Some(place) = apart.first(session)
             {
                 let like = if class.keyed { Source::Spilled } else { Source::Common };

@@ -165,7 +165,11 @@ impl Core {
         if due_us > now_us {
             return self.arm_starved(number, due_us);
         }
-        if self.pick_exists(number) {
+        let has_room = match owner {
+            NOBODY => self.pick_exists(number),
+            _ => self.free_owner(number, owner).is_some(),
+        };
+        if has_room {
             // There is room: it waits for its queue, and has its turn there.
             return self.arm_starved(number, now_us.saturating_add(AGAIN_US));
         }

@@ -6,6 +6,7 @@
 //! - `jumps`: how long a step takes when much has expired at once.
 //! - `lines`: the order within a queue, also with retries, and the turns between queues.
 //! - `names`: that of names nothing stays but what somebody uses.
+//! - `opened`: queues that open at the end of a turn, and what else waits for that.
 //! - `picks`: who gets a task under the routes that choose among the free.
 //! - `routes`: who gets a task by key, and how little a join or a leave moves.
 //! - `shares`: who gets a task by weight.
@@ -22,6 +23,7 @@ mod drift;
 mod jumps;
 mod lines;
 mod names;
+mod opened;
 mod picks;
 mod routes;
 mod shares;
