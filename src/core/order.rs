@@ -83,13 +83,18 @@ impl Said {
         if order == Order::Deadline {
             return said;
         }
-        for (name, value) in task.options() {
-            match name {
-                "priority" => said.priority = Decimal::parse(value),
-                "weight" => said.weight = Decimal::parse(value),
-                "time" => said.time_ms = number(value.as_bytes()),
-                "resource" => said.resource = Decimal::parse(value),
-                _ => continue,
+        let decimal = |value| std::str::from_utf8(value).ok().and_then(Decimal::parse);
+        for word in task.header().split(|byte| *byte == b' ') {
+            if let Some(value) = word.strip_prefix(b"priority=") {
+                said.priority = decimal(value);
+            } else if let Some(value) = word.strip_prefix(b"weight=") {
+                said.weight = decimal(value);
+            } else if let Some(value) = word.strip_prefix(b"time=") {
+                said.time_ms = number(value);
+            } else if let Some(value) = word.strip_prefix(b"resource=") {
+                said.resource = decimal(value);
+            } else {
+                continue;
             }
             // With a priority there is nothing else to go by.
             if said.priority.is_some() || order == Order::Sjf && said.time_ms.is_some() {

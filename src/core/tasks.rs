@@ -308,12 +308,17 @@ impl Task {
 
     /// The options of the record's header, still encoded.
     pub(super) fn options(&self) -> impl Iterator<Item = (&str, &str)> {
-        let end = memchr::memchr(b'\n', &self.record).unwrap_or(self.record.len());
-        let header = self.record.get(..end).and_then(|header| std::str::from_utf8(header).ok());
-        Words::of(header.unwrap_or_default()).filter_map(|word| match word {
+        let header = std::str::from_utf8(self.header()).unwrap_or_default();
+        Words::of(header).filter_map(|word| match word {
             Word::Option(name, value) => Some((name, value)),
             Word::Arg(_) => None,
         })
+    }
+
+    /// The record's header, without its line feed.
+    pub(super) fn header(&self) -> &[u8] {
+        let end = memchr::memchr(b'\n', &self.record).unwrap_or(self.record.len());
+        self.record.get(..end).unwrap_or_default()
     }
 
     /// What the route hashes: the decoded key, or the identifier.
